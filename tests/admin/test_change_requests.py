@@ -265,7 +265,8 @@ def test_a_kill_in_force_is_a_conflict_until_it_is_restored(
     checkout.post_ok(f"{FLAG}/kill", {"reason": "customers are charged twice"})
     refused = ann.post(f"{request_path}/apply", {})
     assert slug(refused) == "not-possible"
-    assert "flag checkout in production is killed (revision 2, not 1)" in refused.text
+    assert "killed (revision 2, not 1). Restore it first." in refused.text
+    assert "propose it again" not in refused.text
     assert targeting(ann)["default"] == {"variant": "off"}
     checkout.post_ok(f"{FLAG}/restore", {"reason": "it was the bank"})
     assert ann.post(f"{request_path}/apply", {}).status_code == 200

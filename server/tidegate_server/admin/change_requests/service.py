@@ -254,6 +254,8 @@ def _present(store: Store, scope: str, request: ChangeRequest) -> Present:
 
 
 def _conflict(found: tuple[Conflict, ...]) -> str:
+    if all(each.killed for each in found):
+        return f"What it changes has changed: {conflict_text(found)}. Restore it first."
     return (
         f"This was proposed against other revisions: {conflict_text(found)}. Look at the change "
         "as it would be now, and propose it again."
