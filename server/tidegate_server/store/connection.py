@@ -26,7 +26,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from tidegate_server import tracing
 from tidegate_server.errors import StartupRefused, StoreUnavailable
-from tidegate_server.store.addresses import Topology, parse_store_url
+from tidegate_server.store.addresses import TLS_FILES, Topology, parse_store_url
 from tidegate_server.store.breaker import Breaker
 
 T = TypeVar("T")
@@ -148,6 +148,8 @@ def open_connection(url: str, answer_seconds: float = ANSWER_SECONDS) -> Connect
 
 
 def _check_tls_files(credentials: Mapping[str, Any]) -> None:
+    if credentials.keys().isdisjoint(TLS_FILES.values()):
+        return  # to read the machine's authorities takes longer than the rest of a start
     try:
         context = ssl.create_default_context(cafile=credentials.get("ssl_ca_certs"))
         if "ssl_certfile" in credentials:
