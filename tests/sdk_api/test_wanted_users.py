@@ -77,6 +77,19 @@ def test_a_user_is_written_again_when_more_attributes_are_compared(
     assert written(store) == {1: {"plan": "pro", "country": "DE"}}
 
 
+def test_a_user_is_written_again_after_the_sample_was_switched_off_and_on(
+    reports: Reports, admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wanted_users, "FRESH_SECONDS", -1.0)
+    production = f"{PROJECT}/environments/production"
+    reports.name(1, plan="pro")
+    for is_on in (False, True):
+        settings = {"name": "Production", "report_seen_users": is_on}
+        assert admin.put(production, settings, match="*").status_code == 200
+        reports.name(1, plan="pro")
+    assert written(store) == {1: {"plan": "pro"}}
+
+
 def test_a_user_beyond_the_limit_is_not_written(reports: Reports, store: Store) -> None:
     limit = store.seen_users.limit(*PLACE)
     reports.take(*PLACE, (SeenUser("f" * 16, {}), SeenUser(f"{limit - 1:08x}{0:08x}", {})))

@@ -80,6 +80,8 @@ class SeenUserReports:
         asked = self._asked.get(place)
         if asked is None or asked.until < now:
             asked = self._asked[place] = _Asked(now + FRESH_SECONDS, self._read_wanted(*place))
+            if asked.wanted is None:
+                self._forget_written(place)
         wanted = asked.wanted
         if wanted is None or not users:
             return wanted
@@ -103,6 +105,11 @@ class SeenUserReports:
         wanted = replace(wanted, below=below)
         self._asked[place] = _Asked(asked.until, wanted)
         return wanted
+
+    def _forget_written(self, place: tuple[str, str]) -> None:
+        """Write everybody again once the environment, whose sample is gone, wants users again."""
+        for known in [each for each in list(self._written) if each[:2] == place]:
+            self._written.pop(known, None)
 
     def _read_wanted(self, project: str, environment: str) -> WantedUsers | None:
         """Return what an environment wants to know of users; None: nothing."""
