@@ -163,17 +163,20 @@ class _FunctionWriter:
             self._lines.append(f"{indent}return {self._constant(served.evaluate)}(context)")
         else:
             # Positional arguments, and unsigned: one comparison instead of two.
-            key = f"{self._constant(served.prefix)} + context.targeting_key"
-            self._lines += [
-                f"{indent}try:",
-                f"{indent}    hashed = hash({key}, 0, False)",
-                f"{indent}except TypeError:",
-                f"{indent}    return TARGETING_KEY_MISSING",
-            ]
+            hashed = f"hash({self._constant(served.prefix)} + context.targeting_key, 0, False)"
+            # The comparisons are in the block, too: to leave it before them takes longer.
+            self._lines.append(f"{indent}try:")
+            if len(served.limits) != 1:
+                self._lines.append(f"{indent}    hashed = {hashed}")
+                hashed = "hashed"
             for limit, result in zip(served.limits, served.results, strict=False):
                 limit_name, name = self._constant(limit), self._constant(result)
-                self._lines.append(f"{indent}if hashed < {limit_name}: return {name}")
-            self._lines.append(f"{indent}return {self._constant(served.results[-1])}")
+                self._lines.append(f"{indent}    if {hashed} < {limit_name}: return {name}")
+            self._lines += [
+                f"{indent}except TypeError:",
+                f"{indent}    return TARGETING_KEY_MISSING",
+                f"{indent}return {self._constant(served.results[-1])}",
+            ]
 
     def function(self) -> Evaluate:
         """Return the function."""
