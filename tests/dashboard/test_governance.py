@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import redis
 from flask import Flask
+from tidegate_server.domain.audited_kinds import AUDITED_KINDS
 from tidegate_server.store import Store, keys
 from werkzeug.test import TestResponse
 
@@ -266,6 +267,8 @@ def test_the_audit_log_is_filtered_by_day_and_words(checkout: Caller, ada: Brows
     found = ada.get("/p/default/audit?text=charged")
     assert "charged twice" in found.text
     assert "made the flag" not in found.text
+    kinds = re.findall(r'<option value="(\w+)"', found.text.partition('id="object"')[2])
+    assert tuple(kinds) == AUDITED_KINDS
     assert "Nothing fits these filters" in ada.get("/p/default/audit?to=2020-01-01").text
     assert "Write a day as 2026-05-01." in ada.get("/p/default/audit?from=yesterday").text
     assert (

@@ -30,6 +30,7 @@ from tidegate_server.cli.output import (
     print_stderr,
     print_text,
 )
+from tidegate_server.domain.audited_kinds import AUDITED_KINDS
 
 if TYPE_CHECKING:
     from tidegate_server.domain.audit_chain import ChainedEntry, Link, Verification
@@ -37,12 +38,6 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 50
 CHANGES_SHOWN = 3
 """How many changed fields of an entry the table shows; JSON has all."""
-
-OBJECTS = (
-    *("flag", "targeting", "segment", "policy", "webhook", "hook", "environment", "project"),
-    *("token", "release", "person", "group", "role", "session"),
-    *("context", "change_request", "scheduled_change", "configuration"),
-)
 
 HASHED = ("actor", "action", "target", "environment", "reason", "details", "documents")
 """The fields of an entry that its hash is about, besides ``address``."""
@@ -64,7 +59,7 @@ SERVER_OPTION = click.option(
 )  # fmt: skip
 
 FILTERS = (
-    click.option("--object", "object_", type=click.Choice(OBJECTS), help="Only this kind."),
+    click.option("--object", "object_", type=click.Choice(AUDITED_KINDS), help="Only this kind."),
     click.option(
         "--key",
         metavar="KEY",

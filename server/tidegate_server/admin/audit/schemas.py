@@ -11,6 +11,7 @@ from marshmallow import ValidationError, fields, post_load, validate
 from tidegate_server.documents.fields import AnyJson, Instant, Moment, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.audit_chain import Link
+from tidegate_server.domain.audited_kinds import AUDITED_KINDS
 from tidegate_server.store.logs import AuditEntry, Period
 from tidegate_server.web.document_schemas import page_schema
 from tidegate_server.web.pagination import PageQuery, PageRequest
@@ -109,9 +110,10 @@ class AuditExportQuery(Strict):
     """Which entries of the audit log to return."""
 
     object = _filter_field(
-        "`flag`, `targeting`, `segment`, `policy`, `webhook`, `hook`, `environment`, `project`, "
-        "`token`, `release`, `person`, `group`, `role`, `session`, `context` (a saved one), "
-        "`change_request`, `scheduled_change` or `configuration` (an import of files)"
+        "the kind of what changed: "
+        + ", ".join(f"`{each}`" for each in AUDITED_KINDS)
+        + ". `context` is a saved one, `deletion` the steps of an environment's or a project's, "
+        "`configuration` an import of files, `store` a restore from a backup"
     )
     key = _filter_field(
         "the key or id of what changed; a flag's includes its releases, a person may be an email"

@@ -22,6 +22,7 @@ from tidegate_server.dashboard.document_addresses import (
 )
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.shell import Shell
+from tidegate_server.domain.audited_kinds import AUDITED_KINDS
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotFound
 
@@ -32,12 +33,6 @@ SHOWN: Final = 3
 FILTERS: Final = ("text", "actor", "action", "object", "key", "environment")
 DAYS: Final = ("from", "to")
 """The filters that are days, in the reader's time zone; both belong to the period."""
-
-OBJECTS: Final = (
-    *("flag", "targeting", "release", "segment", "policy", "webhook", "hook", "environment"),
-    *("project", "token", "person", "group", "role", "session", "context", "change_request"),
-    *("scheduled_change", "configuration"),
-)
 
 ACTS: Final = ("release", "change_request", "scheduled_change")
 """Objects whose documents are results of acts, and cannot be what they were."""
@@ -84,7 +79,7 @@ def list_audit(project: str = "") -> Response:
         days=_by_day(page["items"]),
         chosen=chosen,
         errors=errors,
-        objects=OBJECTS,
+        objects=AUDITED_KINDS,
         more_chosen=any(name in chosen for name in (*FILTERS[1:5], *DAYS)),
         today=today.isoformat(),
         base=f"/p/{project}/audit" if project else "/audit",
