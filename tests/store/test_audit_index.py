@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
 from tidegate_server.admin.audit.schemas import AuditFilter
 from tidegate_server.domain.change import ChangedDocument, Kind
 from tidegate_server.store import Store, audit_index, commit, keys, logs, schema_versions
+from tidegate_server.store.audit_index import HOUR_MS
 from tidegate_server.store.backups import restore_backup
 from tidegate_server.store.logs import ALWAYS, Period
 
-from tests.store.changes import PRODUCTION, SHOP, audit, change
+from tests.store.changes import PRODUCTION, SHOP, audit, change, everything
 
 SHAPE_2 = Path(__file__).with_name("stored_shape_2.backup")
 """Made by Tidegate before the index: the projects ``default`` and ``blog``."""
@@ -25,12 +27,14 @@ def add(store: Store, target: str, reason: str = "", **more: Any) -> None:
     store.commit(change(audit=entry), durable=False)
 
 
-def add_as_an_earlier_version(raw: redis.Redis, target: str, number: int) -> None:
+def add_as_an_earlier_version(
+    raw: redis.Redis, target: str, number: int, id: str = "*", action: str = "flag.kill"
+) -> None:
     """Add an entry as servers do that know no index."""
-    entry = f'{{"actor":"ann","action":"flag.kill","target":"{target}","environment":"",'
+    entry = f'{{"actor":"ann","action":"{action}","target":"{target}","environment":"",'
     entry += '"reason":"","details":{},"documents":[],"address":""}'
     number_and_hash = (("number", f"{number}"), ("hash", "0" * 64))
-    raw.xadd(keys.audit(SHOP), dict((("at", "1"), ("entry", entry), *number_and_hash)))
+    raw.xadd(keys.audit(SHOP), dict((("at", "1"), ("entry", entry), *number_and_hash)), id)
     raw.hset(keys.audit_chain(SHOP), mapping=dict(number_and_hash))
 
 
@@ -63,6 +67,73 @@ def test_entries_about_one_object_are_found_without_a_look_at_the_others(
         *("0", "1", "2")
     ]
     assert reasons(store, "nothing") == []
+
+
+def add_in_hour(raw: redis.Redis, hour: int, action: str) -> None:
+    """Add an entry as of another time, as an earlier version did."""
+    number = int(raw.hget(keys.audit_chain(SHOP), "number") or 0) + 1
+    add_as_an_earlier_version(raw, "x", number, f"{hour * HOUR_MS + number}-0", action)
+
+
+HOURS_OF_ROLES = (1, 2, 3, 12, 30, 31, 50)
+
+
+@pytest.fixture
+def long(store: Store, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store whose log has entries about roles in a few hours of 60, and one read gets little."""
+    for hour in range(60):
+        add_in_hour(raw, hour, "flag.edit")
+        if hour in HOURS_OF_ROLES:
+            add_in_hour(raw, hour, "role.edit")
+            add_in_hour(raw, hour, "flag.edit")
+    monkeypatch.setattr(logs, "MAX_SCANNED", 25)
+    monkeypatch.setattr(audit_index, "HOURS", 3)
+    return store
+
+
+def hours(entries: Iterable[logs.AuditEntry]) -> list[int]:
+    return [int(entry.id.partition("-")[0]) // HOUR_MS for entry in entries]
+
+
+ROLES = AuditFilter(ALWAYS, "role").matches
+
+
+def test_entries_about_a_kind_are_found_without_a_look_at_other_hours(long: Store) -> None:
+    entries, cursor = long.logs.audit(SHOP, kind="role", matches=ROLES)
+    assert (hours(entries), cursor) == ([*HOURS_OF_ROLES[::-1]], None)
+    between = long.logs.audit_between(SHOP, ALWAYS, 2, kind="role")
+    assert hours(filter(ROLES, between)) == [*HOURS_OF_ROLES]
+    assert long.logs.audit(SHOP, kind="webhook", matches=ROLES) == ([], None)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_pages_about_a_kind_have_every_entry_once_the_latest_first(long: Store, limit: int) -> None:
+    entries, cursor = long.logs.audit(SHOP, None, limit, matches=ROLES, kind="role")
+    found = hours(entries)
+    while cursor is not None:
+        entries, cursor = long.logs.audit(SHOP, cursor, limit, matches=ROLES, kind="role")
+        found += hours(entries)
+    assert found == [*HOURS_OF_ROLES[::-1]]
+
+
+def test_a_period_narrows_the_entries_about_a_kind(long: Store) -> None:
+    third = next(
+        each
+        for each in long.logs.audit(SHOP, kind="role", matches=ROLES)[0]
+        if hours([each]) == [3]
+    )
+    at_ms = int(third.id.partition("-")[0])
+    for period, expected in (
+        (Period(at_ms), HOURS_OF_ROLES[2:]),
+        (Period(at_ms + 1), HOURS_OF_ROLES[3:]),
+        (Period(at_ms, at_ms + 1), (3,)),
+        (Period(None, at_ms), (1, 2)),
+        (Period(13 * HOUR_MS, 30 * HOUR_MS), ()),
+    ):
+        latest = long.logs.audit(SHOP, period=period, kind="role", matches=ROLES)[0]
+        assert hours(latest) == [*expected[::-1]]
+        earliest = long.logs.audit_between(SHOP, period, kind="role")
+        assert hours(filter(ROLES, earliest)) == [*expected]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
@@ -114,7 +185,8 @@ def test_the_index_knows_an_entry_by_all_that_a_filter_finds_it_by(
     store: Store, raw: redis.Redis
 ) -> None:
     add(store, "rel_1", details={"flag": "checkout", "stage": 2})
-    add(store, "per_1", details={"email": "ann@example.com", "flag": None})
+    ann = {"email": "ann@example.com", "flag": None}
+    add(store, "per_1", details=ann, action="person.edit")
     add(store, "", details={"operations": "two"}, documents=(document(Kind.SEGMENT, "staff"),))
     both = (document(Kind.FLAG, "checkout"), document(Kind.TARGETING, "checkout", PRODUCTION))
     add(store, "checkout", documents=both)
@@ -122,6 +194,13 @@ def test_the_index_knows_an_entry_by_all_that_a_filter_finds_it_by(
         **{"rel_1": 1, "checkout": 2, "per_1": 1, "ann@example.com": 1, "staff": 1}
     }
     everything = store.logs.audit(SHOP)[0]
+    for kind in ("flag", "person", "segment", "targeting"):
+        assert raw.zcard(keys.audit_hours(SHOP, kind)) in (1, 2), "the hour may end meanwhile"
+        matches = AuditFilter(ALWAYS, kind).matches
+        assert store.logs.audit(SHOP, kind=kind, matches=matches) == (
+            [each for each in everything if matches(each)],
+            None,
+        )
     for name in indexed(raw):
         wanted = [each for each in everything if AuditFilter(ALWAYS, key=name).matches(each)]
         assert store.logs.audit(SHOP, about=name) == (wanted, None)
@@ -141,6 +220,19 @@ def test_the_index_loses_what_a_full_log_loses(
         add(store, "a", f"{number}")
     assert indexed(raw) == {"a": 5}
     assert reasons(store, "a") == ["13", "12", "11", "10", "9"]
+
+
+def test_the_index_loses_the_hours_that_a_full_log_loses(
+    store: Store, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in range(6):
+        add_in_hour(raw, hour, "role.edit")
+    store.logs.complete_index(SHOP)
+    monkeypatch.setattr(commit, "AUDIT_KEPT", 3)
+    for _ in range(2):  # two are removed at a time
+        add(store, "a", action="flag.edit")
+    members: Any = raw.zrange(keys.audit_hours(SHOP, "role"), 0, -1)
+    assert [int(each) for each in members] == [3, 4, 5], "the last hour that lost one, and later"
 
 
 def test_entries_that_servers_of_an_earlier_version_add_are_found(
@@ -184,6 +276,21 @@ def test_a_store_without_an_index_gets_it_in_place(
     assert [entry.target for entry in store.logs.audit("blog", about="theme")[0]] == ["theme"]
     [created] = store.logs.audit("", about="blog", matches=lambda each: each.actor != "dana")[0]
     assert created.action == "project.create"
+
+
+def test_an_index_without_kinds_gets_them_in_place(store: Store, raw: redis.Redis) -> None:
+    restore_backup(store, SHAPE_2, "dana", "")
+    chain, hours_of_flags = keys.audit_chain("default"), keys.audit_hours("default", "flag")
+    before = everything(raw)
+    raw.delete(hours_of_flags)
+    position, number = cast(Any, raw.hmget(chain, "index_end", "index_number"))
+    raw.hdel(chain, "index_end", "index_number")
+    raw.hset(chain, mapping={"indexed": position, "indexed_number": number})
+    store.put_server_value(schema_versions.NAME, "3")
+    assert schema_versions.upgrade(store) == 3
+    assert everything(raw)[hours_of_flags.encode()] == before[hours_of_flags.encode()]
+    matches = AuditFilter(ALWAYS, "flag").matches
+    assert len(store.logs.audit("default", kind="flag", matches=matches)[0]) == 3
 
 
 def test_positions_keep_their_order_in_the_index() -> None:

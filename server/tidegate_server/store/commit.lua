@@ -226,7 +226,7 @@ local audited = 0
 -- Add an entry to the audit log, with its place in the hash chain (domain/audit_chain.py), and to the
 -- log's index (audit_index.lua). Where the index lacks earlier entries, whoever reads it completes it.
 local function add_audit_entry(stream, json, digest, chain, kept)
-  local head = redis.call('HMGET', chain, 'number', 'hash', 'indexed_number')
+  local head = redis.call('HMGET', chain, 'number', 'hash', 'index_number')
   local is_indexed = head[3] == (head[1] or '0') or redis.call('XLEN', stream) == 0
   local number = tonumber(head[1] or '0') + 1
   local before = head[2] or string.rep('0', 64)
@@ -236,7 +236,7 @@ local function add_audit_entry(stream, json, digest, chain, kept)
   local link = {'number', string.format('%d', number), 'hash', hash}
   if is_indexed then
     index_audit_entry(stream, id, json)
-    link = {'indexed', id, 'indexed_number', link[2], unpack(link)}
+    link = {'index_end', id, 'index_number', link[2], unpack(link)}
   end
   redis.call('HSET', chain, unpack(link))
   audited = audited + 1

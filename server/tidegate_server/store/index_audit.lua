@@ -4,7 +4,7 @@
 -- it has indexed.
 
 local stream, chain = KEYS[1], KEYS[2]
-local from = redis.call('HGET', chain, 'indexed')
+local from = redis.call('HGET', chain, 'index_end')
 local entries = redis.call('XRANGE', stream, from and '(' .. from or '-', '+', 'COUNT', ARGV[1])
 local last
 for _, entry in ipairs(entries) do
@@ -16,6 +16,6 @@ for _, entry in ipairs(entries) do
   last = {entry[1], fields.number or '0'}
 end
 if last then
-  redis.call('HSET', chain, 'indexed', last[1], 'indexed_number', last[2])
+  redis.call('HSET', chain, 'index_end', last[1], 'index_number', last[2])
 end
 return #entries

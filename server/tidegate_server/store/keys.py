@@ -84,6 +84,7 @@ STAYING = frozenset(
             "audit",
             "audit-chain",
             "audit-of",
+            "audit-hours",
             "activity",
             "deletion",
             "deleted-revisions",
@@ -98,7 +99,7 @@ OF_PROJECTS = frozenset(
     {
         *("queue", "deliveries", "settled", "hook-calls", "heard", "alerts"),
         *("key-set", "key-set-draft", "key-set-step", "retired-key-sets"),
-        *("code-uses", "code-counts", "code-gone", "audit-of"),
+        *("code-uses", "code-counts", "code-gone", "audit-of", "audit-hours"),
     }
 )
 """The keys whose second part is no environment; it may be the same word as one."""
@@ -490,8 +491,9 @@ def audit_chain(scope: str) -> str:
     """The ends of an audit log's hash chain, a hash.
 
     ``number`` and ``hash`` of the latest entry; ``removed_number`` and ``removed_hash`` of the
-    last one that was removed because the log was full; ``indexed`` and ``indexed_number``: the
-    position and the number of the latest entry that the index has.
+    last one that was removed because the log was full; ``index_end`` and ``index_number``: the
+    position and the number of the latest entry that the index has. Earlier versions, whose index
+    had no kinds, kept these as ``indexed`` and ``indexed_number``.
     """
     return _key(scope, "audit-chain")
 
@@ -499,6 +501,11 @@ def audit_chain(scope: str) -> str:
 def audit_of(scope: str, name: str) -> str:
     """The entries of an audit log about a key, an id or an email, a sorted set of positions."""
     return _key(scope, "audit-of", name)
+
+
+def audit_hours(scope: str, kind: str) -> str:
+    """The hours with entries of an audit log about objects of a kind, a sorted set of numbers."""
+    return _key(scope, "audit-hours", kind)
 
 
 def activity(scope: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -148,18 +148,21 @@ class Logs:
         period: Period = ALWAYS,
         matches: Callable[[AuditEntry], bool] | None = None,
         about: str | None = None,
+        kind: str | None = None,
     ) -> tuple[list[AuditEntry], str | None]:
         """Return entries of the audit log, the latest first, and the cursor of the next page.
 
         A call reads at most ``MAX_SCANNED`` entries: if few match, a page has fewer than ``limit``,
         or none, and a cursor nevertheless. ``about`` is the key, the id or the email of what they
-        are about: a call reads these entries only, however long the log is.
+        are about: a call reads these entries only, however long the log is. ``kind`` is the kind
+        of object that ``matches`` looks for: a call reads only hours with one, unless ``about``
+        says more.
         """
         found: list[AuditEntry] = []
         scanned, size = 0, limit
         while True:
             size = min(size, MAX_SCANNED - scanned)
-            entries = self._latest(scope, about, cursor, period, size + 1)
+            entries = self._latest(scope, about, kind, cursor, period, size + 1)
             for position, entry in entries[:size]:
                 scanned += 1
                 if entry is not None and (matches is None or matches(entry)):
@@ -190,15 +193,21 @@ class Logs:
         return str(entries[0][0].decode()) if entries else ""
 
     def audit_between(
-        self, scope: str, period: Period, page: int = SCAN_PAGE, about: str | None = None
+        self,
+        scope: str,
+        period: Period,
+        page: int = SCAN_PAGE,
+        about: str | None = None,
+        kind: str | None = None,
     ) -> Iterator[AuditEntry]:
         """Return the entries of a period, the earliest first, read page by page.
 
-        ``about`` is the key, the id or the email of what they are about.
+        ``about`` is the key, the id or the email of what they are about. With ``kind``, hours
+        without an entry about such an object are left out.
         """
         start = period.start_id()
         while True:
-            entries = self._earliest(scope, about, start, period.end_id(), page)
+            entries = self._earliest(scope, about, kind, start, period.end_id(), page)
             yield from (entry for _, entry in entries if entry is not None)
             if len(entries) < page:
                 return
@@ -235,25 +244,36 @@ class Logs:
         return int(self._connection.read("XLEN", keys.ledger(project, environment, release)))
 
     def _latest(
-        self, scope: str, about: str | None, cursor: str | None, period: Period, limit: int
+        self,
+        scope: str,
+        about: str | None,
+        kind: str | None,
+        cursor: str | None,
+        period: Period,
+        limit: int,
     ) -> Sequence[Place]:
+        start = period.start_id()
         end = period.end_id() if cursor is None else f"({cursor}"
         if about is not None:
-            found = audit_index.latest(
-                self._connection, scope, about, period.start_id(), end, limit
-            )
+            found = audit_index.latest(self._connection, scope, about, start, end, limit)
             return self._at(scope, found)
+        spans: Iterable[tuple[str, str]] = [(start, end)]
+        if kind is not None:
+            spans = audit_index.latest_spans(self._connection, scope, kind, start, end)
         log = keys.audit(scope)
-        entries = self._connection.read("XREVRANGE", log, end, period.start_id(), "COUNT", limit)
-        return [_place(*entry) for entry in entries]
+        return _up_to(limit, spans, lambda *span: self._range_back(log, *span))
 
     def _earliest(
-        self, scope: str, about: str | None, start: str, end: str, limit: int
+        self, scope: str, about: str | None, kind: str | None, start: str, end: str, limit: int
     ) -> Sequence[Place]:
         if about is not None:
             found = audit_index.earliest(self._connection, scope, about, start, end, limit)
             return self._at(scope, found)
-        return [_place(*entry) for entry in self._range(keys.audit(scope), start, end, limit)]
+        spans: Iterable[tuple[str, str]] = [(start, end)]
+        if kind is not None:
+            spans = audit_index.earliest_spans(self._connection, scope, kind, start, end)
+        log = keys.audit(scope)
+        return _up_to(limit, spans, lambda *span: self._range(log, *span))
 
     def _at(self, scope: str, positions: Sequence[str]) -> Sequence[Place]:
         """Return the entries at these positions; an entry may have been removed meanwhile."""
@@ -268,11 +288,27 @@ class Logs:
         entries: list[Any] = self._connection.read("XRANGE", key, start, end, "COUNT", limit)
         return entries
 
+    def _range_back(self, key: str, start: str, end: str, limit: int) -> list[Any]:
+        entries: list[Any] = self._connection.read("XREVRANGE", key, end, start, "COUNT", limit)
+        return entries
+
     def _page(self, key: str, cursor: str | None, limit: int) -> tuple[list[Any], str | None]:
-        start = "+" if cursor is None else f"({cursor}"
-        entries = self._connection.read("XREVRANGE", key, start, "-", "COUNT", limit + 1)
+        end = "+" if cursor is None else f"({cursor}"
+        entries = self._range_back(key, "-", end, limit + 1)
         page = entries[:limit]
         return page, page[-1][0].decode() if len(entries) > limit else None
+
+
+def _up_to(
+    limit: int, spans: Iterable[tuple[str, str]], read: Callable[[str, str, int], list[Any]]
+) -> list[Place]:
+    """Return the first entries in ranges of a log; ``read`` reads one, and at most how many."""
+    found: list[Place] = []
+    for start, end in spans:
+        found += (_place(*entry) for entry in read(start, end, limit - len(found)))
+        if len(found) >= limit:
+            break
+    return found
 
 
 def _place(id: bytes, fields: Mapping[bytes, bytes]) -> Place:

@@ -70,7 +70,11 @@ def _index_audit_logs(store: Store) -> None:
         store.logs.complete_index(scope)
 
 
-UPGRADES: Sequence[Callable[[Store], None]] = (_give_projects_an_incarnation, _index_audit_logs)
+UPGRADES: Sequence[Callable[[Store], None]] = (
+    _give_projects_an_incarnation,
+    _index_audit_logs,  # by key
+    _index_audit_logs,  # and by kind, from the log's beginning
+)
 """Each leads from the version of its place, counted from 1, to the next."""
 
 CURRENT = len(UPGRADES) + 1

@@ -43,9 +43,9 @@ CHUNK = 100
 def list_project_audit(request: AuditPageRequest, project: str) -> Response:
     """List the changes in a project, the latest first.
 
-    With `key`, only the entries about it are read, however long the log is. A page may have
-    fewer entries than `limit`, or none, and a `next_cursor` all the same: it ends when enough of
-    the log was searched.
+    With `key`, only the entries about it are read, however long the log is; with `object`, only
+    the hours with an entry about one. A page may have fewer entries than `limit`, or none, and a
+    `next_cursor` all the same: it ends when enough of the log was searched.
     """
     return _page(_scope(project), request)
 
@@ -179,6 +179,7 @@ def _page(scope: str, request: AuditPageRequest) -> Response:
         chosen.period,
         None if unfiltered else chosen.matches,
         about=chosen.key,
+        kind=chosen.object,
     )
     return responses.page(AuditPage(), entries, encode_cursor(following))
 
@@ -190,7 +191,8 @@ def _export(scope: str, chosen: AuditFilter) -> Response:
 def _lines(store: Store, scope: str, chosen: AuditFilter) -> Iterator[str]:
     schema = AuditEntryAnswer()
     lines: list[str] = []
-    for entry in store.logs.audit_between(scope, chosen.period, about=chosen.key):
+    entries = store.logs.audit_between(scope, chosen.period, about=chosen.key, kind=chosen.object)
+    for entry in entries:
         if not chosen.matches(entry):
             continue
         lines.append(json.dumps(schema.dump(entry), ensure_ascii=False) + "\n")
