@@ -158,6 +158,45 @@ def test_groups_and_roles_are_made_used_and_deleted(admin: Caller, ada: str) -> 
     assert delete(admin, "groups/on-call").status_code == 303
 
 
+def test_a_group_says_what_it_gives_and_who_is_in_it(app: Flask, admin: Caller, ada: str) -> None:
+    everywhere = {"role": "viewer", "project": None, "environment": None}
+    eve = join(app, admin, "eve@example.com", {**IN_DEFAULT, "role": "admin"})
+    for key, grants in (("empty", []), ("everywhere", [everywhere]), ("here", [IN_DEFAULT])):
+        admin.post_ok("/api/v1/groups", {"key": key, "grants": grants})
+    send(admin, f"people/{ada}", do="groups", shown=["everywhere"], group=["everywhere"])
+    page = admin.get(f"{SETTINGS}/groups").text
+    assert "no role" in page
+    assert "nothing that you may see" not in page
+    assert "It gives no role." in admin.get(f"{SETTINGS}/groups/empty").text
+    assert "Nobody yet." in admin.get(f"{SETTINGS}/groups/empty").text
+    listed = eve.get(f"{SETTINGS}/groups").text
+    assert "nothing that you may see" in listed
+    assert "no role" not in listed
+    assert listed.count("not shown") == 2, "it may be in empty and everywhere"
+    assert "It gives nothing that you may see." in eve.get(f"{SETTINGS}/groups/everywhere").text
+    assert "You do not see who is in it" in eve.get(f"{SETTINGS}/groups/everywhere").text
+    assert "Nobody that you may see." in eve.get(f"{SETTINGS}/groups/here").text
+
+
+def test_deleting_a_group_says_what_is_known_of_its_members(
+    app: Flask, admin: Caller, ada: str
+) -> None:
+    eve = join(app, admin, "eve@example.com", {**IN_DEFAULT, "role": "admin"})
+    everywhere = {"role": "viewer", "project": None, "environment": None}
+    for key, grants in (("everywhere", [everywhere]), ("here", [IN_DEFAULT])):
+        admin.post_ok("/api/v1/groups", {"key": key, "grants": grants})
+    none = admin.get(f"{SETTINGS}/groups/here/delete").text
+    assert "It has no members, so nobody loses anything." in none
+    unknown = eve.get(f"{SETTINGS}/groups/here/delete").text
+    assert "You see no members of it." in unknown
+    assert "nobody loses anything" not in unknown
+    assert eve.get(f"{SETTINGS}/groups/everywhere/delete").status_code == 403
+    send(admin, f"people/{ada}", do="groups", shown=["here"], group=["here"])
+    some = admin.get(f"{SETTINGS}/groups/here/delete").text
+    assert "Ada is in it. Take them out of it first." in some
+    assert "solid-bad" not in some
+
+
 def test_what_somebody_changed_meanwhile_is_not_deleted(admin: Caller) -> None:
     send(admin, "groups", key="on-call", role="viewer", where="default")
     asked = admin.get(f"{SETTINGS}/groups/on-call/delete").text

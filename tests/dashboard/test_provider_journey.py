@@ -9,7 +9,7 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 from tidegate_server.web.settings import ApiSettings
 
-from tests.admin.test_provider_sign_in import connect
+from tests.admin.test_provider_sign_in import Visitor, connect
 from tests.dashboard.test_forms import etag_in
 from tests.dashboard.visits import DESK, PHONE, visit
 from tests.http_calls import Caller
@@ -256,3 +256,27 @@ def test_an_admin_takes_an_identity_away(chromium: Browser, port: int, admin: Ca
         assert "Take away" not in admin.get(here).text
         at.go("/you")
         expect(at.page.get_by_role("link", name="Sign in with Okta")).to_be_visible()
+
+
+def test_members_by_an_identity_provider_are_members(app: Flask, admin: Caller) -> None:
+    developers = [{"role": "developer", "project": "default"}]
+    for key in ("here", "other"):
+        admin.post_ok("/api/v1/groups", {"key": key, "grants": developers})
+    with running_provider(new_rsa_key("key-1")) as okta:
+        mapping = {"provider_group": "devs", "groups": ["here"]}
+        connect(admin, okta, group_mappings=[mapping])
+        page = admin.get("/p/default/settings/groups/here").text
+        assert "and by groups at Okta." in page
+        assert "/p/default/settings/groups/here/delete" not in page
+        okta.user.update(email="ann@example.com", name="Ann", groups=["devs"])
+        Visitor(app.test_client()).sign_in()
+    page = admin.get("/p/default/settings/groups/here").text
+    assert 'Ann</b></a> <span class="dim">by Okta</span>' in page
+    asked = admin.get("/p/default/settings/groups/here/delete").text
+    assert "Groups at Okta make people members of it. Take that away first." in asked
+    assert "nobody loses anything" not in asked
+    assert "It has no members" in admin.get("/p/default/settings/groups/other/delete").text
+    asked = admin.get(
+        "/p/default/settings/groups/here/withdraw?role=developer&project=default"
+    ).text
+    assert "1 member can no longer do" in asked

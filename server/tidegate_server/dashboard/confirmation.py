@@ -26,6 +26,7 @@ class Question:
         crumbs: the way to it: the address and the title of each page.
         then: the address where it leads afterwards.
         says: what was done.
+        possible: whether it can be done; otherwise the effects say why not.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Question:
     crumbs: tuple[tuple[str, str], ...]
     then: str
     says: str
+    possible: bool = True
 
 
 def ask(project: str, question: Question, act: Callable[[], Answer]) -> Response:

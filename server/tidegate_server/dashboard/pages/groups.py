@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -21,11 +21,16 @@ from tidegate_server.dashboard.grant_forms import (
     roles_to_give,
     typed_grant,
 )
+from tidegate_server.dashboard.group_members import Everybody, Members
 from tidegate_server.dashboard.object_history import latest_changes
 from tidegate_server.dashboard.pages.settings import BASE, render_tab
 from tidegate_server.dashboard.words import counted
+from tidegate_server.errors import Forbidden
 
 GROUP = f"{BASE}/groups/<key:group>"
+NAMED = 5
+"""How many members a sentence names."""
+
 SET = ("name", "description", "grants")
 """The fields of a group that a change sends."""
 
@@ -46,14 +51,13 @@ def groups(project: str) -> Response:
 
     def show(form: FormState) -> Response:
         places = places_to_give(project)
-        people = api.all_of("people")
-        items = api.all_of("groups")
+        everybody, items = Everybody.read(), api.all_of("groups")
         return render_tab(
             "settings_groups.html",
             project,
             "groups",
             items=items,
-            members={each["key"]: len(_members(people, each["key"])) for each in items},
+            members={each["key"]: everybody.members(each["key"]) for each in items},
             roles=roles_to_give(places),
             places=places,
             form=form,
@@ -85,7 +89,7 @@ def show_group(project: str, group: str) -> Response:
             "groups",
             group=found.body,
             etag=form.etag(found.etag),
-            members=_members(api.all_of("people"), group),
+            members=Everybody.read().members(group),
             givable=[may_give_role(each, custom) for each in found.body["grants"]],
             history=latest_changes("group", group),
             roles=roles_to_give(places),
@@ -105,7 +109,7 @@ def show_group(project: str, group: str) -> Response:
 
 def withdraw_from_group(project: str, group: str) -> Response:
     """Ask whether to withdraw a role of a group; do it."""
-    grant, members = named_grant(), _members(api.all_of("people"), group)
+    grant, members = named_grant(), Everybody.read().members(group)
 
     def edit(body: Json) -> Json:
         return {**body, "grants": [each for each in body["grants"] if each != grant]}
@@ -113,7 +117,8 @@ def withdraw_from_group(project: str, group: str) -> Response:
     effects = (
         (
             "people",
-            f"{counted(len(members), 'member')} can no longer do what this role allows there, "
+            f"{counted(members.count, 'member') if members.complete else 'Its members'} can no "
+            "longer do what this role allows there, "
             "within 2 s, unless they have it from elsewhere.",
         ),
     )
@@ -126,8 +131,19 @@ def withdraw_from_group(project: str, group: str) -> Response:
 
 
 def delete_group(project: str, group: str) -> Response:
-    """Ask whether to delete a group without members; do it."""
-    effects = (("people", "It has no members, so nobody loses anything."),)
+    """Ask whether to delete a group without members; do it.
+
+    Raises:
+        Forbidden: the reader does not see what the group gives, and so may not delete it.
+    """
+    if not api.get("groups", group)["manageable"]:
+        raise Forbidden(
+            "Only who may do everything that a group gives may delete it; one that gives nothing, "
+            "only who administers the whole server."
+        )
+    members = Everybody.read().members(group)
+    possible = not (members.people or members.providers)
+    effects = (("people", _loss(members)),) if possible else (*_holds(members),)
     question = Question(
         f"Delete the group {group}?",
         effects,
@@ -137,6 +153,7 @@ def delete_group(project: str, group: str) -> Response:
         _crumbs(project, group),
         f"/p/{project}/settings/groups",
         f"{group} is deleted.",
+        possible,
     )
     return confirmation.ask_to_delete(project, question, "groups", group)
 
@@ -152,8 +169,25 @@ def _grant(body: Json) -> Json:
 _CHANGES: Mapping[str, Callable[[Json], Json]] = {"details": _details, "grant": _grant}
 
 
-def _members(people: list[Json], group: str) -> list[Json]:
-    return [each for each in people if group in each["groups"]]
+def _loss(members: Members) -> str:
+    """Return what people lose with a group that no member is known of."""
+    if members.complete:
+        return "It has no members, so nobody loses anything."
+    return (
+        "You see no members of it. If an identity provider makes people members, it is not deleted."
+    )
+
+
+def _holds(members: Members) -> Iterator[tuple[str, str]]:
+    """Yield what keeps a group from being deleted: an icon, and a sentence."""
+    if members.people:
+        named = ", ".join(each["name"] or each["email"] for each in members.people[:NAMED])
+        more = len(members.people) - NAMED
+        says = f"{named} and {more} more" if more > 0 else named
+        one = len(members.people) == 1
+        yield "people", f"{says} {'is' if one else 'are'} in it. Take them out of it first."
+    for provider in members.providers:
+        yield "key", f"Groups at {provider} make people members of it. Take that away first."
 
 
 def _address(project: str, group: str) -> str:
