@@ -342,6 +342,14 @@ def test_a_hook_is_made_and_shows_its_alerts(app: Flask, checkout: Caller, ada: 
 
 def test_an_environment_is_protected_and_frozen(checkout: Caller, root: Browser) -> None:
     page = "/p/default/settings/environments/production"
+    for part, says in (
+        ("", "Environment production"),
+        ("/key", "Context key of production"),
+        ("/delete", "Delete the environment production?"),
+    ):
+        shown = root.get(f"{page}{part}").text
+        assert f"<h1>{says}</h1>" in shown
+        assert f"<title>{says} · Tidegate</title>" in shown
     fields = {
         **{"name": "Production", "required_approvals": "2", "require_reason": "yes"},
         **{"freeze-from": ["2030-12-20", ""], "freeze-to": ["2031-01-02", ""]},
