@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.dashboard.charts import release_charts
+from tidegate_server.dashboard import release_tiles
+from tidegate_server.dashboard.charts import release_charts, value_charts
 from tidegate_server.dashboard.charts.backtest_charts import (
     Count,
     Opened,
@@ -21,7 +23,14 @@ from tidegate_server.dashboard.charts.plot import Mark
 from tidegate_server.dashboard.charts.policy_steps import Step, policy_steps
 from tidegate_server.dashboard.charts.release_charts import Reading, View
 from tidegate_server.dashboard.charts.rollout_bar import rollout_bar
-from tidegate_server.dashboard.charts.scales import Span, linear_ticks, log_ticks, time_ticks
+from tidegate_server.dashboard.charts.scales import (
+    Span,
+    duration_ticks,
+    linear_ticks,
+    log_ticks,
+    time_ticks,
+)
+from tidegate_server.dashboard.charts.simulation_charts import time_bar
 
 START = datetime(2026, 11, 26, 13, 14, tzinfo=UTC)
 
@@ -159,3 +168,63 @@ def test_numbers_of_people_are_drawn_on_one_scale() -> None:
     parse(markup)
     assert re.findall(r'class="fill-[ct]" y="18" width="([\d.]+)%"', markup) == ["100.00", "25.00"]
     assert markup.count('class="reach"') == 1
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("whole", "texts"),
+    [
+        (50_000, ["15 s", "30 s", "45 s"]),
+        (30 * 60_000, ["10 min", "20 min", "30 min"]),
+        (4.4 * HOUR, ["1 h", "2 h", "3 h", "4 h"]),
+        (7 * HOUR, ["2 h", "4 h", "6 h"]),
+        (50 * HOUR, ["12 h", "24 h", "36 h", "48 h"]),
+        (200 * HOUR, ["2 d", "4 d", "6 d", "8 d"]),
+    ],
+)
+def test_a_scale_of_durations_has_round_steps_of_one_unit(whole: float, texts: list[str]) -> None:
+    assert [text.replace("\u00a0", " ") for _, text in duration_ticks(whole)] == texts
+    drawn = time_bar(whole / 3, whole / 2, whole, bad=False, says="says")
+    assert all(text.replace(" ", "\u00a0") in drawn for text in texts)
+
+
+@given(st.floats(1, 1e12))
+def test_a_scale_of_durations_has_few_labels_within(whole: float) -> None:
+    ticks = duration_ticks(whole)
+    assert len(ticks) <= 4
+    assert all(0 < at <= whole for at, _ in ticks)
+    assert len(ticks) >= 1 or whole < 1_000
+
+
+@pytest.mark.parametrize("ended", [None, "2026-11-26T13:29:00Z"])
+def test_labels_at_the_ends_of_lines_stand_beside_them_without_a_forecast(
+    ended: str | None,
+) -> None:
+    release = {
+        **{"started_at": "2026-11-26T13:14:00Z", "ended_at": ended},
+        **{"policy": {"stages": [{}]}, "treatment": "on", "control": "off"},
+    }
+    shown = release_tiles.view(release, {}, [], None, START + timedelta(minutes=15), UTC)
+    row = Reading(
+        *(START + timedelta(minutes=15), 1, (3, 100), (4, 100), 1.3, 0.6, 2.0, 1.05, 1.5, 111.0)
+    )
+    chart = release_charts.arms_chart(shown, [row], "says")
+    ends = re.findall(r'text-anchor="(\w+)"><tspan class="wide">(\w+) </tspan>', chart)
+    assert ends == [("start", "on"), ("start", "off")]
+    assert ('class="ahead"' in chart) == (ended is None)
+
+
+def test_labels_of_a_measured_value_keep_apart() -> None:
+    def point(number: int) -> dict[str, Any]:
+        at = START + timedelta(minutes=number)
+        quantiles = {"control": 0.2, "treatment": 0.2}
+        check = {"number": 0, "quantiles": quantiles}
+        return {"at": at.isoformat(), "checks": [check]}
+
+    chart = value_charts.quantile_chart(view(), [point(1), point(2)], 0, "says")
+    assert chart is not None
+    heights = [float(y) for y in re.findall(r'<text class="halo t?" x="8" y="([\d.]+)"', chart)]
+    assert len(heights) == 2
+    assert abs(heights[0] - heights[1]) >= 14

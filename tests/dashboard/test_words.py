@@ -86,7 +86,7 @@ def test_a_number_beyond_a_million_is_short_where_there_is_little_room() -> None
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.1, "0.1"), (1_000, "1,000"), (1e4, "10k"), (1e5, "100k"), (1e6, "1M"), (1e9, "1G")],
+    [(0.1, "0.1"), (1_000, "1,000"), (1e4, "10⁴"), (1e6, "10⁶"), (1e9, "10⁹"), (1e12, "10¹²")],
 )
 def test_a_scale_names_powers_of_ten_in_little_room(value: float, text: str) -> None:
     assert words.power(value) == text

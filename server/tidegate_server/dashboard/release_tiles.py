@@ -20,6 +20,9 @@ from tidegate_server.dashboard.reason_words import sentence
 ROWS = 12
 """Lines of the table that stands for the charts."""
 
+LABEL_ROOM = 0.16
+"""The room for labels after the last reading, of the time before it."""
+
 SIGNS: Mapping[str, str] = {
     "release.pause": "paused",
     "release.resume": "resumed",
@@ -213,7 +216,8 @@ def view(
     """
     start = words.parse_instant(release["started_at"])
     now = words.parse_instant(release["ended_at"]) if release["ended_at"] else present
-    end = now
+    # Beside the ends of the lines there is room for their labels.
+    end = now + (now - start) * LABEL_ROOM
     stages = len(release["policy"]["stages"])
     marks = [
         Mark(words.parse_instant(at), str(number), "tide", f"stage {number} opened")
@@ -225,14 +229,19 @@ def view(
     if following and following["median"]:
         opens = words.parse_instant(following["median"])
         if opens - now < (now - start) * 2:
-            end = opens + (now - start) * 0.1
+            end = max(end, opens + (now - start) * 0.1)
             number = release["stage"]["number"] + 1
             marks.append(Mark(opens, str(number), "", f"stage {number} opens", expected=True))
-    if release["ended_at"]:
-        end = now + (now - start) * 0.05
     marks.sort(key=lambda mark: mark.at)
     span = Span(start, max(end, start + timedelta(seconds=1)))
-    return View(span, now, tuple(marks), zone, release["treatment"], release["control"])
+    return View(
+        span,
+        span.end if release["ended_at"] else now,
+        tuple(marks),
+        zone,
+        release["treatment"],
+        release["control"],
+    )
 
 
 def with_differences(view: View, differences: Sequence[dict[str, Any]]) -> View:

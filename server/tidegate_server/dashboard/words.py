@@ -26,6 +26,8 @@ WEEKDAYS: Final = (
 )
 """The days of the week, as the API and as people name them."""
 
+RAISED: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 UNTIED = re.compile(r"(?<=\d) (?=(?:%|ms|s|min|h|d)(?!\w))")
 
 
@@ -53,11 +55,10 @@ def short(value: float) -> str:
 
 
 def power(value: float) -> str:
-    """Return a power of ten for the scale of a chart: 0.1, 100, 10k, 1M, 1G."""
-    for least, size, sign in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if value >= least * 0.999:
-            return f"{value / size:.0f}{sign}"
-    return number(value)
+    """Return a power of ten for the scale of a chart: 0.1, 100, 1,000, 10⁴, 10⁶, 10⁹."""
+    if value < 9_999:
+        return number(value)
+    return "10" + str(round(math.log10(value))).translate(RAISED)
 
 
 def count(value: float) -> str:

@@ -17,6 +17,9 @@ TOP = 26
 FOOT = 22
 """The height of the labels of the time axis, in pixels."""
 
+LONGEST_NAME = 6
+"""How long a name may be that stands beside the end of a line."""
+
 Each = TypeVar("Each")
 Colour = Literal["tide", "bad", ""]
 
@@ -33,6 +36,24 @@ class Mark:
     colour: Colour = ""
     says: str = ""
     expected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of the line of an arm.
+
+    Attributes:
+        kind: ``t`` or ``c``.
+        at, y: where it is.
+        name: of the variant.
+        value: the last one, in words.
+    """
+
+    kind: str
+    at: datetime
+    y: float
+    name: str
+    value: str
 
 
 class Plot:
@@ -132,16 +153,28 @@ class Plot:
             )
         )
 
-    def label(self, kind: str, at: datetime, y: float, text: str) -> None:
-        """Write words beside the end of a line; at the edge they stand before it."""
-        x = self.span.x(at)
-        anchor, shift = ("start", 8) if x < 88 else ("end", -8)
-        self._over.append(
-            Markup(
-                '<svg x="{:.2f}%" y="0" overflow="visible"><text class="halo {}" x="{}" y="{:.1f}" '
-                'text-anchor="{}">{}</text></svg>'
-            ).format(x, kind, shift, y, anchor, text)
-        )
+    def label_ends(self, ends: Iterable[End]) -> None:
+        """Write the last values of at most two lines beside their ends; at the edge, before them.
+
+        They stand above the lines, or around them where the lines lie on each other. A name is left
+        out on a phone, and if it is long: the line has the colour of the legend.
+        """
+        ends = sorted(ends, key=lambda end: end.y)
+        heights = [end.y - 7 for end in ends]
+        if len(ends) == 2 and heights[1] - heights[0] < 22:
+            under = ends[1].y + 15
+            fits = under < self.bottom - 2
+            heights = [heights[0], under] if fits else [heights[1] - 14, heights[1]]
+        for end, y in zip(ends, heights, strict=True):
+            x = self.span.x(end.at)
+            anchor, shift = ("start", 8) if x < 88 else ("end", -8)
+            name = f"{end.name} " if len(end.name) <= LONGEST_NAME else ""
+            self._over.append(
+                Markup(
+                    '<svg x="{:.2f}%" y="0" overflow="visible"><text class="halo {}" x="{}" '
+                    'y="{:.1f}" text-anchor="{}"><tspan class="wide">{}</tspan>{}</text></svg>'
+                ).format(x, "t" if end.kind == "t" else "", shift, y, anchor, name, end.value)
+            )
 
     def marks(self, marks: Sequence[Mark]) -> None:
         """Draw events: those that lie too close to the one before keep only their line."""

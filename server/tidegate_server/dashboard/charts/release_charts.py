@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tidegate_server.dashboard import words
-from tidegate_server.dashboard.charts.plot import Mark, Plot
+from tidegate_server.dashboard.charts.plot import End, Mark, Plot
 from tidegate_server.dashboard.charts.scales import Span, linear_ticks, log_ticks, means
 
 WIDEST = 64.0
@@ -207,7 +207,7 @@ def arms_chart(view: View, readings: Sequence[Reading], says: str) -> Markup:
     plot.grid(axis, ((tick, words.percent(tick)) for tick in ticks))
     plot.future(view.now)
     plot.marks(view.marks)
-    ends: list[tuple[str, str, datetime, float, float]] = []
+    ends: list[End] = []
     for kind, name, line in (("c", view.control, lines[0]), ("t", view.treatment, lines[1])):
         plot.line(
             f"ln-{kind}",
@@ -225,9 +225,9 @@ def arms_chart(view: View, readings: Sequence[Reading], says: str) -> Markup:
             None,
         )
         if last is not None and last[1] is not None:
-            ends.append((kind, name, last[0].at, axis.y(last[1]), last[1]))
-    for kind, name, at, y, value in _apart(ends, plot.bottom):
-        plot.label("t" if kind == "t" else "", at, y, f"{name} {value:.1f}{words.TIE}%")
+            value = f"{last[1]:.1f}{words.TIE}%"
+            ends.append(End(kind, last[0].at, axis.y(last[1]), name, value))
+    plot.label_ends(ends)
     return plot.markup()
 
 
@@ -240,20 +240,3 @@ def _width(readings: Sequence[Reading], span: Span) -> int:
         min(timedelta(minutes=10), (span.end - span.start) / 12), (span.end - span.start) / 60
     )
     return max(1, round(over / between)) if between else 1
-
-
-def _apart(
-    ends: list[tuple[str, str, datetime, float, float]], bottom: float
-) -> list[tuple[str, str, datetime, float, float]]:
-    """Place the words of two lines above them, or around them where they lie on each other.
-
-    Args:
-        ends: of each line its kind, its name, its last time, its height there and its value.
-        bottom: the height of the time axis, below which no words fit.
-    """
-    ends = sorted(ends, key=lambda end: end[3])
-    heights = [end[3] - 7 for end in ends]
-    if len(ends) == 2 and heights[1] - heights[0] < 22:
-        under = ends[1][3] + 15
-        heights = [heights[0], under] if under < bottom - 2 else [heights[1] - 14, heights[1]]
-    return [(*end[:3], y, end[4]) for end, y in zip(ends, heights, strict=True)]

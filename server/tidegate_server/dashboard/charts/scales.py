@@ -12,6 +12,14 @@ LABELS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 
 
 DAY = 86_400
 
+UNITS = (
+    (1_000, "s", (1, 2, 5, 10, 15, 30)),
+    (60_000, "min", (1, 2, 5, 10, 15, 30)),
+    (3_600_000, "h", (1, 2, 3, 6, 12)),
+    (86_400_000, "d", (1, 2, 5, 7, 10, 14, 20, 30, 60, 90)),
+)
+"""The units of a scale of durations, in milliseconds, and round steps in each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -92,6 +100,27 @@ def time_ticks(span: Span, zone: tzinfo, most: int = 5) -> list[tuple[datetime, 
         found.append((at, text))
         at += timedelta(seconds=step)
     return found
+
+
+def duration_ticks(whole: float, most: int = 4) -> list[tuple[float, str]]:
+    """Return round durations to label from after 0 to at most ``whole``, and their words.
+
+    All are in one unit.
+
+    Args:
+        whole: in milliseconds, above 0.
+        most: how many at most.
+    """
+    steps = ((step * size, size, unit) for size, unit, steps in UNITS for step in steps)
+    size, unit = UNITS[-1][:2]
+    width = size * math.ceil(whole / size / most)
+    width, size, unit = next(
+        (each for each in steps if whole / each[0] < most + 1), (width, size, unit)
+    )
+    return [
+        (width * number, f"{width * number // size:,}\u00a0{unit}")
+        for number in range(1, int(whole // width) + 1)
+    ]
 
 
 def means(values: Sequence[float], weights: Sequence[float], width: int) -> list[float | None]:

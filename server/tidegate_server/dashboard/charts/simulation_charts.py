@@ -8,6 +8,7 @@ from math import ceil
 from markupsafe import Markup
 
 from tidegate_server.dashboard import words
+from tidegate_server.dashboard.charts.scales import duration_ticks
 
 COLUMNS, STEP = 25, 12
 
@@ -24,9 +25,12 @@ def time_bar(median: float, most: float, whole: float, *, bad: bool, says: str) 
     until, ninth = (100 * min(each, whole) / whole for each in (median, most))
     ticks = Markup("").join(
         Markup('<text x="{:.1f}%" y="50" text-anchor="{}">{}</text>').format(
-            100 * part / 3, anchor, words.duration(whole * part / 3) if part else "start"
+            100 * at / whole,
+            "start" if at == 0 else "end" if at > 0.94 * whole else "middle",
+            text,
         )
-        for part, anchor in ((0, "start"), (1, "middle"), (2, "middle"), (3, "end"))
+        for at, text in ((0, "start"), *duration_ticks(whole))
+        if at == 0 or at > 0.1 * whole  # not on the word "start"
     )
     return Markup(
         '<svg class="chart" height="56" role="img" aria-label="{0}">'

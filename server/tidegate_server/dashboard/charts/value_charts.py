@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tidegate_server.dashboard import words
-from tidegate_server.dashboard.charts.plot import Plot
+from tidegate_server.dashboard.charts.plot import End, Plot
 from tidegate_server.dashboard.charts.release_charts import View
 from tidegate_server.dashboard.charts.scales import linear_ticks
 
@@ -62,6 +62,7 @@ def _chart(
     plot.grid(axis, ((tick, words.number(tick)) for tick in ticks))
     plot.future(view.now)
     plot.marks(view.marks)
+    ends: list[End] = []
     for kind, line in found.items():
         path: Points = [
             None if value is None else (words.parse_instant(point["at"]), axis.y(value))
@@ -71,8 +72,8 @@ def _chart(
         last = next((each for each in reversed(path) if each is not None), None)
         value = next((each for each in reversed(line) if each is not None), None)
         if last is not None and value is not None:
-            text = f"{names[kind]} {words.number(value)}"
-            plot.label("t" if kind == "t" else "", last[0], last[1] - 6, text)
+            ends.append(End(kind, *last, names[kind], words.number(value)))
+    plot.label_ends(ends)
     if limit is not None:
         plot.across("ln-tol", axis.y(limit))
         plot.text("b", axis.y(limit) - 5, f"limit {words.number(limit)}", at_end=False)
