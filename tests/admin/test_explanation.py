@@ -13,7 +13,7 @@ from tidegate_server.store import Store
 from tests.admin.test_replay import write_ledger
 from tests.decisions.random_releases import random_ledger
 from tests.decisions.simulated_release import policy
-from tests.http_calls import PROJECT, Caller
+from tests.http_calls import PRODUCTION, PROJECT, Caller
 
 
 def test_a_new_release_has_an_explanation(checkout: Caller, release: str) -> None:
@@ -41,6 +41,27 @@ def test_the_explanation_has_the_actions_of_people(checkout: Caller, release: st
     assert "rolled back after" in explanation["headline"]
     assert explanation["ending"].startswith("Rolled back ")
     assert "development can serve" not in str(explanation["cleanup"])
+
+
+def test_the_explanation_has_the_kill_of_a_tag_of_its_flag(checkout: Caller, release: str) -> None:
+    definition = checkout.get(f"{PROJECT}/flags/checkout")
+    assert definition.json is not None
+    fields = ("key", "type", "variants")
+    body = {name: definition.json[name] for name in fields} | {"tags": ["payments"]}
+    changed = checkout.put(f"{PROJECT}/flags/checkout", body, match=definition.headers["ETag"])
+    assert changed.status_code == 200, changed.text
+    for key, tag in (("other", "checkout"), ("third", "mails")):
+        checkout.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean", "tags": [tag]})
+    for tag in ("payments", "checkout", "mails"):
+        checkout.post_ok(f"{PRODUCTION}/kill", {"tag": tag, "reason": f"of {tag}"})
+    checkout.post_ok(f"{PRODUCTION}/restore", {"tag": "payments", "reason": "mended"})
+    explanation = checkout.get(f"{release}/explanation").json
+    assert explanation is not None
+    [chapter] = explanation["chapters"]
+    found = [(each["action"], each["text"].partition(" (")[2]) for each in chapter["happenings"]]
+    assert [action for action, _ in found] == ["kill", "restore"]
+    assert "killed every flag with the tag payments" in found[0][1]
+    assert "restored the flag" in found[1][1]
 
 
 def test_the_cleanup_names_environments_that_can_serve_the_other_variant(

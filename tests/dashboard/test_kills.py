@@ -54,6 +54,30 @@ def test_a_tag_is_killed_and_restored_from_its_page(payments: Caller) -> None:
     assert "Nothing is killed in production" in text_of(check(payments.get(restored)))
 
 
+def test_the_page_of_a_release_says_that_a_tag_of_its_flag_was_killed(checkout: Caller) -> None:
+    edit = f"{PROJECT}/flags/checkout"
+    definition = checkout.get(edit)
+    assert definition.json is not None
+    fields = ("key", "type", "variants")
+    body = {name: definition.json[name] for name in fields} | {"tags": ["payments"]}
+    assert checkout.put(edit, body, match=definition.headers["ETag"]).status_code == 200
+    checkout.post_ok(f"{PROJECT}/flags", {"key": "x", "type": "boolean", "tags": ["checkout"]})
+    start = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+    id = checkout.post_ok(f"{PRODUCTION}/releases", start)["id"]
+    for tag in ("payments", "checkout"):
+        checkout.post_ok(f"{PRODUCTION}/kill", {"tag": tag, "reason": f"because of {tag}"})
+    page = check(checkout.get(f"{PLACE}/releases/{id}"))
+    says = "killed checkout, with every flag that has the tag payments."
+    assert says in text_of(page)
+    flag = text_of(check(checkout.get(f"{PLACE}/flags/checkout")))
+    assert ", with every flag that has the tag payments: \u201cbecause of payments\u201d" in flag
+    ladder = checkout.get(f"{PRODUCTION}/flags/checkout").json
+    assert ladder is not None
+    assert ladder["ladder"][0]["state"] == "killed with the tag payments"
+    assert "because of payments" in page.partition('id="ledger"')[2]
+    assert "because of checkout" not in page.partition('id="ledger"')[2], "of another flag"
+
+
 def test_the_banner_links_to_the_incident(payments: Caller) -> None:
     body = {"reason": "charged twice", "url": INCIDENT}
     payments.post_ok(f"{PRODUCTION}/flags/pay-later/kill", body)

@@ -153,6 +153,8 @@ def audit_line(entry: Mapping[str, Any]) -> AuditLine:
         icon, sentence = known
         flag, who = details.get("flag", target), details.get("email", target)
         did = sentence.format(target=target, flag=flag, who=who)
+        if action == "flag.kill" and details.get("tag"):
+            did += f", with every flag that has the tag {details['tag']}"
     else:
         icon = ICONS.get(noun, "log")
         words = noun.replace("_", " ")

@@ -71,6 +71,7 @@ def flag_state(
         kill = targeting["killed"]
         since = words.clock(words.parse_instant(kill["at"]), now, zone)
         why = f"By {kill['actor']}, {since}"
+        why += f", with every flag that has the tag {kill['tag']}" if kill["tag"] else ""
         why += f": \u201c{kill['reason']}\u201d" if kill["reason"] else "."
         return FlagState(
             Chip("kill", "kill", "Killed"),

@@ -42,6 +42,10 @@ from tidegate_server.domain.snapshot import snapshot_entry
 from tidegate_server.errors import NotFound, NotPossible
 from tidegate_server.near_misses import similar
 
+KILLS = ("flag.kill", "tag.kill")
+RESTORES = ("flag.restore", "tag.restore")
+"""The actions of the audit log that kill flags and restore them, one or all with a tag."""
+
 
 def kill(
     documents: ProjectDocuments,

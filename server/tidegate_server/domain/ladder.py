@@ -88,7 +88,8 @@ def ladder(
     if targeting.kill is not None:
         kill = targeting.kill
         variant = targeting.kill_variant or targeting.off_variant
-        rungs.append(Rung(Cause.KILL, "killed", variant, kill.reason, kill.actor, kill.at_ms))
+        state = f"killed with the tag {kill.tag}" if kill.tag else "killed"
+        rungs.append(Rung(Cause.KILL, state, variant, kill.reason, kill.actor, kill.at_ms))
     if not targeting.enabled:
         rungs.append(_disabled_rung(targeting))
     if release is not None and release.state in LIVE_STATES:

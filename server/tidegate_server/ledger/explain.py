@@ -41,13 +41,15 @@ MAX_HOLDS = 8
 class AuditedAction:
     """An action on a release or its flag, from the audit log.
 
-    ``action`` is a ``noun.verb``, such as ``release.pause`` or ``flag.kill``.
+    ``action`` is a ``noun.verb``, such as ``release.pause`` or ``flag.kill``; ``tag``: it
+    was done to every flag with this tag.
     """
 
     at_ms: int
     actor: str
     action: str
     reason: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,11 @@ def _add_action(drafts: Sequence[_OpenChapter], action: AuditedAction) -> None:
     """Add an action to the chapter in which it happened."""
     verb = action.action.partition(".")[2].replace("_", " ")
     text = narrative.action_text(
-        action.actor, action.action, action.reason, by_policy=action.actor == POLICY
+        action.actor,
+        action.action,
+        action.reason,
+        tag=action.tag,
+        by_policy=action.actor == POLICY,
     )
     delay_ms = AUDIT_DELAY_MS if action.action in STAGE_ENDING_ACTIONS else 0
     begun = [

@@ -124,11 +124,15 @@ def warning_text(policy: Policy, failed: Sequence[CheckResult], reason: str) -> 
     return f"{begins}{labels} failed; {reason}"
 
 
-def action_text(actor: str, action: str, reason: str, *, by_policy: bool = False) -> str:
+def action_text(
+    actor: str, action: str, reason: str, *, tag: str = "", by_policy: bool = False
+) -> str:
     """Return a sentence about an action in the audit log."""
     noun, _, verb = action.partition(".")
     words = _DONE_BY_POLICY if by_policy else _DONE
     what = words.get(action, f"did to the {noun}: {verb.replace('_', ' ')}")
+    if tag and action == "flag.kill":
+        what = what.replace("the flag", f"every flag with the tag {tag}")
     if by_policy:
         return f"The policy {what}{_because(reason)}"
     return f"{actor} {what}" + (f": {reason}" if reason else ".")

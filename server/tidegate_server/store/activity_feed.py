@@ -20,6 +20,7 @@ import msgspec
 
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kill_switch import KILLS, RESTORES
 from tidegate_server.store import keys
 from tidegate_server.store.connection import Connection
 from tidegate_server.store.feed import BLOCK_MS, Feed, FeedSubscription, Place
@@ -28,7 +29,6 @@ QUEUE_SIZE = 500
 MOST_MISSED = 500
 """A page that missed more commits than this reads everything again."""
 
-KILLS = ("flag.kill", "flag.restore", "tag.kill", "tag.restore")
 EVENT_NAMES = {Kind.TARGETING: "flag", Kind.PROGRESS: "release"}
 """What pages call a kind of documents, if not by its own name."""
 
@@ -212,7 +212,7 @@ def _commit_events(
         if where not in ("", environment):
             continue
         name = EVENT_NAMES.get(kind, kind)
-        if kind == Kind.TARGETING and action in KILLS:
+        if kind == Kind.TARGETING and action in (*KILLS, *RESTORES):
             name = "kill"
         document = {"kind": kind, "key": key, "revision": revision, **about}
         yield ActivityEvent(name, msgspec.json.encode(document).decode(), position)

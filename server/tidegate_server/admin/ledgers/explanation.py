@@ -79,7 +79,8 @@ def _read_audited_actions(
     period = Period(began_ms, until_ms + 1)
     for each in store.logs.audit_between(project, period, about=release.flag):
         if _concerns(each, release, environment):
-            yield AuditedAction(each.at_ms, each.actor, each.action, each.reason)
+            tag = str(each.details.get("tag", ""))
+            yield AuditedAction(each.at_ms, each.actor, each.action, each.reason, tag)
 
 
 def _concerns(entry: AuditEntry, release: Release, environment: str) -> bool:

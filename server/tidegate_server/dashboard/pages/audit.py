@@ -23,6 +23,7 @@ from tidegate_server.dashboard.document_addresses import (
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.shell import Shell
 from tidegate_server.domain.audited_kinds import AUDITED_KINDS
+from tidegate_server.domain.kill_switch import KILLS, RESTORES
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotFound
 
@@ -135,7 +136,7 @@ def _line(entry: dict[str, Any]) -> tuple[Any, list[Any], int]:
 
 
 def _is_kill(entry: Mapping[str, Any]) -> bool:
-    return entry["action"] in ("flag.kill", "flag.restore")
+    return entry["action"] in (*KILLS, *RESTORES)
 
 
 def show_entry(entry: str, project: str = "") -> Response:
