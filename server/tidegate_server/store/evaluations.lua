@@ -2,9 +2,8 @@
 --
 -- KEYS: 10 when flags were evaluated, 11 who asked for them, 12 flags that do not exist, 13 who asked
 --   for those, 14 flags, 15 the beginning of the keys of the series.
--- A report's evaluations are a map:
---   key (the number of the instance's), application, host (who asked, and where; may be empty)
---   entries {{flag, estimated, {variant, total, ...}}, ...}; the variant '' is the default
+-- A report has application and host (who asked, and where; may be empty), and evaluations
+--   {{flag, estimated, {variant, total, ...}}, ...}; the variant '' is the default.
 -- settings.steps is {{name, seconds, how many seconds it is kept}, ...}.
 
 local ESTIMATED = '~'
@@ -34,16 +33,15 @@ local function present_series()
   return series
 end
 
--- Count the evaluations of a report; return whether its application asked for a flag for the first
--- time. A total grew by `most` at most.
-local function add_evaluations(evaluations, most)
-  local entries = evaluations.entries
+-- Count the evaluations of a report beside those of its instance; return whether its application
+-- asked for a flag for the first time. A total grew by `most` at most.
+local function add_evaluations(report, instance, most)
+  local entries = report.evaluations
   if #entries == 0 then -- as in most reports
     return false
   end
-  local instance = hash_of(KEYS[evaluations.key])
   local evaluated, askers = hash_of(KEYS[10]), hash_of(KEYS[11])
-  local application, is_first = evaluations.application, false
+  local application, is_first = report.application, false
   local all, asking = {}, {}
   for i, entry in ipairs(entries) do
     local flag, totals = entry[1], entry[3]
@@ -86,7 +84,7 @@ local function add_evaluations(evaluations, most)
       local asker = asking[i]
       if application ~= '' and has_room(askers, asker, settings.limits.askers) then
         is_first = is_first or not askers.fields[asker]
-        put(askers, asker, string.format('%.0f ', now) .. evaluations.host)
+        put(askers, asker, string.format('%.0f ', now) .. report.host)
       end
     elseif grew then
       unknown[flag] = application

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
 from tidegate.counts import Counts
 
 from tidegate_server.domain.change import Kind, Stored
@@ -73,8 +74,7 @@ class _LatestRelease(NamedTuple):
     """A release as it was read last, at a monotonic time; it may have changed since."""
 
     read_at: float
-    revision: int
-    clients_decide: bool
+    planned: PlannedRelease
     counts: WhatCounts | None
 
 
@@ -108,9 +108,9 @@ class EvidenceStore:
                 releases, are_fresh = self._read_releases(project, environment, ids), True
                 accepted = _accept(report, releases)
             answer = adding.answer(_plan(accepted, releases), weight_of(accepted.report))
-            if answer[0] == b"done":
+            if answer[0] == "done":
                 return Reported(int(answer[1]), int(answer[2]))
-            if answer[0] != b"changed":
+            if answer[0] != "changed":
                 raise _refusal(answer, report, accepted.report)
             releases, are_fresh = self._read_releases(project, environment, ids), True
         raise StoreUnavailable("The releases of this report change all the time; try again.")
@@ -126,8 +126,8 @@ class EvidenceStore:
 
     def _add_all(self, place: _Place, planned: Sequence[PlannedReport]) -> list[list[Any]]:
         names, arguments = pack_reports(*place, planned, self._limits)
-        answers: list[list[Any]] = self._connection.run_script("reports", names, arguments)
-        return answers
+        answers = self._connection.run_script("reports", names, arguments)
+        return msgspec.msgpack.decode(answers, type=list[list[Any]])
 
     def ignored_entries(self, project: str, environment: str) -> int:
         """Return how many entries of an environment's reports were ever ignored."""
@@ -282,8 +282,8 @@ class EvidenceStore:
 
 def _latest_release(stored: Stored, read_at: float) -> _LatestRelease:
     release: Release = stored.document
-    clients_decide = release.policy.clients_decide
-    return _LatestRelease(read_at, stored.revision, clients_decide, what_counts(release))
+    planned = PlannedRelease(release.id, stored.revision, release.policy.clients_decide)
+    return _LatestRelease(read_at, planned, what_counts(release))
 
 
 def _accept(report: Report, releases: Mapping[ReleaseId, _LatestRelease]) -> AcceptedReport:
@@ -292,11 +292,8 @@ def _accept(report: Report, releases: Mapping[ReleaseId, _LatestRelease]) -> Acc
 
 
 def _plan(accepted: AcceptedReport, releases: Mapping[ReleaseId, _LatestRelease]) -> PlannedReport:
-    planned = (
-        PlannedRelease(id, releases[id].revision, releases[id].clients_decide)
-        for id in _release_ids(accepted.report)
-    )
-    return PlannedReport(accepted, tuple(planned))
+    ids = _release_ids(accepted.report)
+    return PlannedReport(accepted, tuple([releases[id].planned for id in ids]))
 
 
 def _release_ids(report: Report) -> list[ReleaseId]:
@@ -308,17 +305,15 @@ def _release_ids(report: Report) -> list[ReleaseId]:
 def _refusal(answer: list[Any], report: Report, accepted: Report) -> TidegateError:
     """Return the error for a report of which nothing was counted."""
     match answer:
-        case [b"forgotten"]:
+        case ["forgotten"]:
             return InstanceForgotten(
                 "The server no longer knows this instance. Continue with a new instance id and "
                 "report only what was never acknowledged."
             )
-        case [b"deleted"]:
+        case ["deleted"]:
             return NotFound("This environment was deleted, so nothing was counted.")
-        case [b"growth", number, measure, grown, most]:
-            release, group = accepted.counts[(number - 1) // 2]
-            place = report.counts.index((release, group))
-            arm = ("control", "treatment")[(number - 1) % 2]
+        case ["growth", number, arm, measure, grown, most]:
+            place = report.counts.index(accepted.counts[number - 1])
             pointer = f"/counts/{place}/{arm}/{_MEASURES[measure - 1]}"
             detail = (
                 f"This total grew by {grown} since the instance's last report; "
@@ -327,7 +322,7 @@ def _refusal(answer: list[Any], report: Report, accepted: Report) -> TidegateErr
             return Invalid(
                 f"Nothing was counted. {pointer}: {detail}", FieldProblem(pointer, detail)
             )
-        case [b"crowded", wait_ms]:
+        case ["crowded", wait_ms]:
             seconds = max(1, math.ceil(wait_ms / 1000))
             return RateLimited(
                 f"This environment takes no more new instances now; retry in {seconds} s.", seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from tidegate.counts import Counts
@@ -24,8 +24,7 @@ MOST_NAMES = 4_096
 """Of how many environments and releases the names of keys are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedRelease:
+class PlannedRelease(NamedTuple):
     """A release of a report, as it was when what counts of the report was decided."""
 
     id: ReleaseId
@@ -100,7 +99,6 @@ class _Batch:
         numbers = {release.id: self._numbers[release] for release in planned.releases}
         source = self._source
         return {
-            "key": self._key(keys.instance(*self._place, report.instance, source)),
             "instance": report.instance,
             "sequence": report.sequence,
             "continues": report.continues,
@@ -110,9 +108,13 @@ class _Batch:
             "leaving": report.leaving,
             "releases": list(numbers.values()),
             "totals": [
-                (numbers[id], _prefix(counts, arm), _measures(totals, most))
-                for id, counts in report.counts
-                for arm, totals in (("control", counts.control), ("treatment", counts.treatment))
+                (
+                    numbers[id],
+                    f"{each.step}|{each.stratum}|",
+                    _measures(each.control, most),
+                    _measures(each.treatment, most),
+                )
+                for id, each in report.counts
             ],
             "failing": [
                 (numbers[id], _prefix(each, each.arm), each.users, min(each.overflow, most))
@@ -147,19 +149,16 @@ class _Batch:
                 (numbers[id], min(each.count, most), min(each.milliseconds, most))
                 for id, each in report.trips
             ],
-            "evaluations": {
-                "key": self._key(keys.instance_evaluations(*self._place, report.instance, source)),
-                "application": report.application or report.token,
-                "host": report.host,
-                "entries": [
-                    (
-                        each.flag,
-                        each.estimated,
-                        [part for pair in (*each.variants, ("", each.defaults)) for part in pair],
-                    )
-                    for each in report.evaluations
-                ],
-            },
+            "application": report.application or report.token,
+            "host": report.host,
+            "evaluations": [
+                (
+                    each.flag,
+                    each.estimated,
+                    [part for pair in (*each.variants, ("", each.defaults)) for part in pair],
+                )
+                for each in report.evaluations
+            ],
             "ignored": planned.accepted.ignored,
         }
 
@@ -192,6 +191,8 @@ def _shared_names(project: str, environment: str, source: Source) -> tuple[str, 
         keys.documents(project, Kind.FLAG),
         keys.evaluation_series(*place),
         keys.documents(project, Kind.DELETION),
+        keys.instance(*place, "", source),
+        keys.instance_evaluations(*place, "", source),
     )
 
 
@@ -226,12 +227,8 @@ def _settings(limits: Limits, source: Source) -> bytes:
 
 
 def _measures(counts: Counts, most: int) -> tuple[int, ...]:
-    return (
-        min(counts.exposures, most),
-        min(counts.outcomes, most),
-        min(counts.errors, most),
-        min(counts.microseconds, most),
-    )
+    measures = (counts.exposures, counts.outcomes, counts.errors, counts.microseconds)
+    return measures if max(measures) <= most else tuple(min(each, most) for each in measures)
 
 
 def _whole_ms(seconds: float | None) -> int:

@@ -6,8 +6,9 @@
 --
 -- KEYS: 1 instances by the time of their last report, 2 the environment's version, 3 kills,
 --   4 receipts, 5 releases, 6 the intake, 7 the sizes of instances, 8 notices of instances,
---   9 the descriptions of instances, 10 to 15 see evaluations.lua, 16 deletions; then for each
---   release of the batch: its evidence, its failing users, their filter; then others.
+--   9 the descriptions of instances, 10 to 15 see evaluations.lua, 16 deletions, 17 and 18 the
+--   beginnings of the keys of instances and of their evaluations; then for each release of the
+--   batch: its evidence, its failing users, their filter; then others.
 -- ARGV[1] is a MessagePack map, the same for all batches:
 --   expiry, samples_expiry, values_expiry (seconds), steps (see evaluations.lua)
 --   whole_project (the field of a deletion: neither it nor the environment's may exist)
@@ -18,32 +19,33 @@
 --   environment
 --   releases {{id, revision}, ...}
 --   reports  {report, ...}, each a map:
---     key (the number of the instance's), instance, sequence, continues, version
+--     instance, sequence, continues, version
 --     uptime, version_age (milliseconds; -1: not known), leaving
 --     releases {number, ...}: those that it is about
---     totals   {{number of the release, field prefix, {exposures, outcomes, errors,
---               microseconds}}, ...}
+--     totals   {{number of the release, field prefix without the arm, control, treatment}, ...},
+--               of each arm {exposures, outcomes, errors, microseconds}
 --     failing  {{number of the release, field prefix, {user, ...}, overflow}, ...}
 --     samples  {{number of the key, number of the release, step, stratum, bits,
 --               {{arm, {hash, ...}}, ...}}, ...}
 --     values   {{number of the key, the instance's field prefix, the release's field prefix,
 --               {bucket, count, ...}}, ...}
 --     trips    {{number of the release, count, milliseconds}, ...}
---     evaluations (see evaluations.lua)
+--     application, host, evaluations (see evaluations.lua)
 --     ignored  (how many parts of the report were left out)
 -- The other arguments are the descriptions of the reports' instances: see instances.py.
 --
--- Returns for each report {"done", the environment's version, how many parts were ignored} or, if
+-- Returns, as MessagePack, for each report {"done", the environment's version, how many parts were ignored} or, if
 -- it changed nothing:
 --   {"forgotten"}   the instance continues totals that are not here
 --   {"deleted"}     the environment was deleted
 --   {"changed"}     a release is not at the given revision
---   {"growth", number in totals, number of the measure, growth, most}
+--   {"growth", number in totals, arm, number of the measure, growth, most}
 --   {"crowded", milliseconds to wait}
 --   {"malformed"}   a number or a user that no caller may send
 
-local FIRST_RELEASE = 16
+local FIRST_RELEASE = 18
 local MEASURES = {'exposures', 'outcomes', 'errors', 'microseconds'}
+local ARMS = {'control', 'treatment'}
 local OVERFLOW, FAILING, SAMPLED = 5, 6, 7
 local OTHERS = {[OVERFLOW] = 'overflow', [FAILING] = 'failing', [SAMPLED] = 'sampled'}
 
@@ -97,15 +99,15 @@ end
 
 -- What instances reported last: the fields that are stored, and those of the reports before.
 local instances = {}
-local function instance_of(key)
-  local instance = instances[key]
+local function instance_of(id)
+  local instance = instances[id]
   if not instance then
-    local stored, fields = {}, redis.call('HGETALL', key)
+    local stored, fields = {}, redis.call('HGETALL', KEYS[17] .. id)
     for i = 1, #fields, 2 do
       stored[fields[i]] = fields[i + 1]
     end
     instance = {stored = stored, fields = stored}
-    instances[key] = instance
+    instances[id] = instance
   end
   return instance
 end
@@ -256,7 +258,7 @@ end
 
 -- Add a report; return the answer to it.
 local function add_report(report, description)
-  local instance = instance_of(KEYS[report.key])
+  local instance = instance_of(report.instance)
   local reported = instance.fields
   local known = reported.sequence ~= nil
   if not known and report.continues then
@@ -300,19 +302,21 @@ local function add_report(report, description)
   end
   local arms = {}
   for number, total in ipairs(report.totals) do
-    local group, counts = group_of(total[1], total[2]), total[3]
-    local arm = {group}
-    for i = 1, #MEASURES do
-      if not is_count(counts[i]) then
-        return {'malformed'}
+    for j, name in ipairs(ARMS) do
+      local group, counts = group_of(total[1], total[2] .. name .. '|'), total[2 + j]
+      local arm = {group}
+      for i = 1, #MEASURES do
+        if not is_count(counts[i]) then
+          return {'malformed'}
+        end
+        local grown = growth(group.own[i], counts[i])
+        if grown > most and MEASURES[i] ~= 'microseconds' then
+          return {'growth', number, name, i, grown, most}
+        end
+        arm[1 + i] = grown
       end
-      local grown = growth(group.own[i], counts[i])
-      if grown > most and MEASURES[i] ~= 'microseconds' then
-        return {'growth', number, i, grown, most}
-      end
-      arm[1 + i] = grown
+      arms[#arms + 1] = arm
     end
-    arms[number] = arm
   end
 
   local additions = {}
@@ -441,12 +445,15 @@ local function add_report(report, description)
   seen.sequence, seen.version, seen.seen, seen.started =
     report.sequence, report.version, now, started
   instance.fields = seen
-  if add_evaluations(report.evaluations, most) then
+  local evaluations = hash_of(KEYS[18] .. report.instance)
+  -- Once a minute is enough, unless a key is new.
+  instance.expires = instance.expires or not known or size_of(evaluations) == 0
+    or math.floor(tonumber(reported.seen) / 60000) < math.floor(now / 60000)
+  if add_evaluations(report, evaluations, most) then
     notice(report, 'asked')
   end
-  instance.evaluations = hash_of(KEYS[report.evaluations.key])
-  size = size + size_of(instance.evaluations)
-  instance.id = report.instance
+  size = size + size_of(evaluations)
+  instance.is_changed = true
   kept = kept + size - number_in(sizes, report.instance)
   put(sizes, report.instance, size)
 
@@ -461,8 +468,8 @@ local function add_report(report, description)
 end
 
 -- Write what an instance reported last.
-local function write_instance(key, instance)
-  local gone, changed = {}, {}
+local function write_instance(id, instance)
+  local key, gone, changed = KEYS[17] .. id, {}, {}
   for field in pairs(instance.stored) do
     if instance.fields[field] == nil then
       gone[#gone + 1] = field
@@ -483,16 +490,15 @@ local function write_instance(key, instance)
     end
   end
   set_fields(key, changed)
-  redis.call('EXPIRE', key, settings.expiry)
-  redis.call('EXPIRE', instance.evaluations.key, settings.expiry)
+  if instance.expires then
+    redis.call('EXPIRE', key, settings.expiry)
+    redis.call('EXPIRE', KEYS[18] .. id, settings.expiry)
+  end
 end
 
 -- Forget instances: it costs them a new id, and no count.
 local function forget(id)
-  local key = string.sub(KEYS[batch.reports[1].key], 1, -1 - #batch.reports[1].instance)
-  local evaluations = string.sub(KEYS[batch.reports[1].evaluations.key], 1,
-    -1 - #batch.reports[1].instance)
-  redis.call('UNLINK', key .. id, evaluations .. id)
+  redis.call('UNLINK', KEYS[17] .. id, KEYS[18] .. id)
   redis.call('ZREM', KEYS[1], id)
   for i = 1, #killed, 2 do
     redis.call('HDEL', KEYS[4], killed[i] .. '|' .. id)
@@ -530,10 +536,10 @@ end
 
 local is_changed = false
 for _, instance in pairs(instances) do
-  is_changed = is_changed or instance.id ~= nil
+  is_changed = is_changed or instance.is_changed
 end
 if not is_changed then
-  return answers
+  return cmsgpack.pack(answers)
 end
 put_series()
 write_hashes()
@@ -542,14 +548,14 @@ for key, seconds in pairs(expiring) do
   redis.call('EXPIRE', key, seconds)
 end
 local times = {}
-for key, instance in pairs(instances) do
-  if instance.id then
-    write_instance(key, instance)
+for id, instance in pairs(instances) do
+  if instance.is_changed then
+    write_instance(id, instance)
     times[#times + 1] = now
-    times[#times + 1] = instance.id
+    times[#times + 1] = id
   end
 end
 redis.call('ZADD', KEYS[1], unpack(times))
 forget_silent()
 redis.call('HSET', KEYS[6], 'fields', string.format('%.0f', math.max(0, kept)))
-return answers
+return cmsgpack.pack(answers)
