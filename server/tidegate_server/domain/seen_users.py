@@ -44,7 +44,7 @@ Name = Callable[[str], str]
 """Returns the name of the user with a targeting key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SeenUser:
     """A user who was seen in the last hour.
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
+from weakref import ref
 
 import msgspec
 from tidegate.seen_users import sample_number
@@ -58,6 +59,24 @@ class _Asked:
     wanted: WantedUsers | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was written of a user, as a hash, and until when it need not be written again.
+
+    ``user`` may still be there: most reports name the same users, each of which is read once.
+    """
+
+    user: ref[SeenUser]
+    content: int
+    asked_for: int
+    until: float
+
+    def has(self, user: SeenUser, asked_for: int) -> bool:
+        """Return whether the same was written of the user."""
+        same = self.user() is user or self.content == _hash_of(user)
+        return same and self.asked_for == asked_for
+
+
 class SeenUserReports:
     """Takes the seen users of reports, and says which ones the next reports name."""
 
@@ -65,8 +84,7 @@ class SeenUserReports:
         self._store = store
         self._secret_key = secret_key
         self._asked: dict[tuple[str, str], _Asked] = {}
-        self._written: dict[tuple[str, str, str], tuple[int, float]] = {}
-        """What was written of users, as a hash, and until when it need not be written again."""
+        self._written: dict[tuple[str, str, str], _Written] = {}
 
     def take(
         self, project: str, environment: str, users: tuple[SeenUser, ...]
@@ -86,16 +104,18 @@ class SeenUserReports:
         if wanted is None or not users:
             return wanted
         names, lists = frozenset(wanted.attributes), frozenset(wanted.key_lists)
-        kept = hash((names, lists))
+        asked_for = hash((names, lists))
         news, written = [], {}
         for user in users:
-            known = (*place, user.name)
-            content = hash((kept, msgspec.json.encode((user.attributes, user.lists))))
-            before, until = self._written.get(known, (None, 0.0))
-            if sample_number(user.name) < wanted.below and (content != before or until < now):
+            known = (project, environment, user.name)
+            before = self._written.get(known)
+            if before is not None and before.until >= now and before.has(user, asked_for):
+                continue
+            if sample_number(user.name) < wanted.below:
                 only = _only(user.attributes, names), _only(user.lists, lists)
                 news.append(SeenUser(user.name, *only))
-                written[known] = content, now + AGAIN_SECONDS
+                content = _hash_of(user)
+                written[known] = _Written(ref(user), content, asked_for, now + AGAIN_SECONDS)
         if not news:
             return wanted
         below = self._store.seen_users.add(project, environment, news)
@@ -129,6 +149,10 @@ class SeenUserReports:
             tuple(sorted(names)[:MOST_ATTRIBUTES]),
             segments.derive(key_lists_of_segments),
         )
+
+
+def _hash_of(user: SeenUser) -> int:
+    return hash(msgspec.json.encode((user.attributes, user.lists)))
 
 
 def _only(values: Mapping[str, T], names: frozenset[str]) -> dict[str, T]:
