@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tidegate_server.processes import timed_socket
@@ -62,6 +63,30 @@ class TestAClientThat:
         timed, _ = pair
         with pytest.raises(BrokenPipeError):
             timed.sendall(b"x" * 10_000_000)
+
+
+class CountedSocket:
+    """A connection that remembers what it sent with each call."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def settimeout(self, seconds: float) -> None:
+        """Do nothing."""
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        self.sent.append(data)
+
+
+def test_headers_and_the_body_after_them_are_sent_at_once() -> None:
+    connection: Any = CountedSocket()
+    timed = TimedSocket(connection)
+    timed.join_next()
+    for part in (b"HTTP/1.1 200 OK\r\n\r\n", b"{}", b"HTTP/1.1 404 Not Found\r\n\r\n", b"no"):
+        timed.sendall(part)
+    assert connection.sent == [
+        *(b"HTTP/1.1 200 OK\r\n\r\n{}", b"HTTP/1.1 404 Not Found\r\n\r\n", b"no"),
+    ]
 
 
 def test_a_body_that_keeps_the_pace_may_take_longer(

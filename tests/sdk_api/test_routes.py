@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -175,6 +176,26 @@ def test_a_report_may_be_compressed(sdk: Caller, admin: Caller) -> None:
     assert [each["host"] for each in listed["items"]] == ["h" * 300]
 
 
+@pytest.mark.parametrize("pack", [lambda body: body, gzip.compress], ids=["plain", "compressed"])
+def test_the_report_of_a_token_seen_before_needs_no_flask(
+    app: Flask,
+    sdk: Caller,
+    admin: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    pack: Callable[[bytes], bytes],
+) -> None:
+    sdk.post_ok("/sdk/v1/reports", report())
+    with monkeypatch.context() as patch:
+        patch.setattr(app, "full_dispatch_request", None)
+        body = pack(json.dumps(report(instance="a" * 32, schema=2, samples=[])).encode())
+        encoding = {"Content-Encoding": "gzip"} if body.startswith(b"\x1f") else {}
+        headers = {"Content-Type": "application/json", **encoding}
+        assert sdk.post("/sdk/v1/reports", data=body, headers=headers).status_code == 200
+    listed = admin.get(f"{PRODUCTION}/instances").json
+    assert listed is not None
+    assert "a" * 32 in [each["id"] for each in listed["items"]]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "why"),
     [
@@ -200,6 +221,10 @@ def test_a_compressed_report_that_cannot_be_read_is_refused(
     refused = post_compressed(sdk, body)
     assert refused.status_code == status
     assert why in refused.text
+    # From now on the token is known, and the report is read without Flask first.
+    again = post_compressed(sdk, body)
+    assert again.status_code == status
+    assert why in again.text
 
 
 def test_a_compressed_report_counts_what_it_has_become_against_the_rate(
@@ -228,8 +253,10 @@ def test_a_compressed_report_is_counted_before_it_is_decompressed(app: Flask, sd
     app.extensions[EXTENSION] = replace(app.extensions[EXTENSION], report_rates=rates)
     whole = b" " * (4 * 1024 * 1024)
     body = gzip.compress(whole)
-    assert post_compressed(sdk, body[:-8] + bytes(4) + body[-4:]).status_code == 400
-    assert rates.counted == [(len(body), 0), (len(whole), len(body))]
+    for _ in range(2):  # the token is not known at first
+        rates.counted.clear()
+        assert post_compressed(sdk, body[:-8] + bytes(4) + body[-4:]).status_code == 400
+        assert rates.counted == [(len(body), 0), (len(whole), len(body))]
 
 
 def test_a_report_whose_body_comes_too_slowly_gets_an_answer(app: Flask, sdk: Caller) -> None:

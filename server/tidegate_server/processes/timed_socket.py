@@ -49,6 +49,8 @@ class TimedSocket:
         self._is_used = False
         self._received = 0
         self._unsent: memoryview | None = None
+        self._is_joining = False
+        self._held = b""
         self.is_too_slow = False
         self.is_chunked = False
 
@@ -90,12 +92,21 @@ class TimedSocket:
             self._deadline = time.monotonic() + HEADER_SECONDS
         return data
 
+    def join_next(self) -> None:
+        """Send the next two parts with one call: the headers of an answer, and its body."""
+        self._is_joining = True
+
     def sendall(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send bytes to a client that takes them in time.
 
         Raises:
             BrokenPipeError: it did not; gunicorn then closes the connection without a log line.
         """
+        if self._is_joining:
+            self._is_joining, self._held = False, bytes(data)
+            return
+        if self._held:
+            data, self._held = self._held + data, b""
         self.connection.settimeout(ANSWER_SECONDS + len(data) / BYTES_PER_SECOND)
         try:
             self.connection.sendall(data, flags)

@@ -136,15 +136,18 @@ _decoder = msgspec.json.Decoder(_Report)
 _attributes, _lists = limits.SeenAttributes(), limits.KnownLists()
 
 
-def read_plain(body: bytes) -> Report | None:
-    """Return the report in a JSON text; None: ``ReportBody`` has to read it."""
+def read_plain(body: bytes, token: str = "") -> Report | None:
+    """Return the report in a JSON text, which a token of this name sent.
+
+    None: ``ReportBody`` has to read it.
+    """
     try:
         if b"\\" in body:
             body = msgspec.json.encode(parse_json(body.decode(), "The body"))
         sent = _decoder.decode(body)
         if _has_a_key_twice(body, sent):
             return None
-        seen_users = tuple(_seen_user(bytes(each)) for each in sent.seen_users or ())
+        seen_users = tuple([_seen_user(bytes(each)) for each in sent.seen_users or ()])
     except (msgspec.MsgspecError, UnicodeDecodeError, Unreadable, ValidationError):
         return None
     return Report(
@@ -196,6 +199,7 @@ def read_plain(body: bytes) -> Report | None:
             (each.release, Trips(each.count, each.milliseconds)) for each in sent.trips or ()
         ),
         application=sent.application or "",
+        token=token,
         uptime=_given(sent.uptime),
         version_age=_given(sent.version_age),
         evaluations=tuple(

@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import msgspec
 from flask import Flask
-from werkzeug.exceptions import RequestTimeout
+from werkzeug.exceptions import HTTPException, RequestTimeout
 
 from tidegate_server import tracing
 from tidegate_server.domain.tokens import Token
@@ -34,11 +34,18 @@ from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import EXTENSION, Backend
 from tidegate_server.web.etags import parse_version
 from tidegate_server.web.event_stream import HEADERS as STREAM_HEADERS
-from tidegate_server.web.request_bodies import JSON, LARGE_BODY
+from tidegate_server.web.request_bodies import (
+    JSON,
+    LARGE_BODY,
+    decompress,
+    replace_body,
+    uncompressed_length,
+)
 
 STREAM = ("GET", "/sdk/v1/stream")
 REPORTS = ("POST", "/sdk/v1/reports")
 SCHEME = "Bearer "
+GZIP = "gzip"
 OK = f"{HTTPStatus.OK.value} {HTTPStatus.OK.phrase}"
 
 RATE_TAKEN = "tidegate.rate_taken"
@@ -82,6 +89,9 @@ class PlainRequests:
             body = self._count_report(environ)
             headers = [*self._json_headers, ("Content-Length", str(len(body or b"")))]
             answer = None if body is None else [body]
+            connection = client_connection.direct(environ)
+            if body is not None and connection is not None:
+                connection.join_next()
         if answer is None:
             return self._application(environ, start_response)
         id = (request_log.HEADER, secrets.token_hex(8))
@@ -115,7 +125,8 @@ class PlainRequests:
     def _count_report(self, environ: WSGIEnvironment) -> bytes | None:
         backend, services = self._services()
         length = environ.get("CONTENT_LENGTH", "")
-        if environ.get("CONTENT_TYPE") != JSON or "HTTP_CONTENT_ENCODING" in environ:
+        encoding = environ.get("HTTP_CONTENT_ENCODING", "")
+        if environ.get("CONTENT_TYPE") != JSON or encoding not in ("", GZIP):
             return None
         if not length.isdecimal() or int(length) > LARGE_BODY:
             return None
@@ -133,13 +144,18 @@ class PlainRequests:
         except RequestTimeout:
             return None  # as it will be for the route, which says so
         environ["wsgi.input"] = io.BytesIO(body)  # for the route
-        report = read_plain(body)
-        if report is None:
-            # The route reads it again, which takes ten times as long as what was done here.
-            return None
         try:
-            reported, wanted = services.count_report(backend.store, place, token, report)
-        except TidegateError as error:
+            if encoding:
+                whole = uncompressed_length(body, limit=backend.settings.report_limit)
+                services.report_rates.take(token.id, max(len(body), whole), counted=len(body))
+                body = decompress(body, whole)
+                replace_body(environ, body)
+            report = read_plain(body, token.name) if len(body) <= LARGE_BODY else None
+            if report is None:
+                # The route reads it again, which takes ten times as long as what was done here.
+                return None
+            reported, wanted = services.count_report(backend.store, place, report)
+        except (TidegateError, HTTPException) as error:
             environ[REFUSAL] = error
             return None
         return msgspec.json.encode(

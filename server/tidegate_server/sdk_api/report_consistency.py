@@ -88,22 +88,23 @@ def _repetitions(
 def _impossible_counts(report: Report) -> Iterator[FieldProblem]:
     for number, (_, group) in enumerate(report.counts):
         for arm, counts in (("control", group.control), ("treatment", group.treatment)):
-            pointer = f"/counts/{number}/{arm}"
             if counts.outcomes > counts.exposures:
                 yield FieldProblem(
-                    f"{pointer}/outcomes",
+                    f"/counts/{number}/{arm}/outcomes",
                     f"There are {counts.outcomes} outcomes of {counts.exposures} exposures; "
                     "count an operation's exposure with its outcome or before it.",
                 )
             if counts.errors > counts.outcomes:
                 yield FieldProblem(
-                    f"{pointer}/errors",
+                    f"/counts/{number}/{arm}/errors",
                     f"There are {counts.errors} errors among {counts.outcomes} outcomes; "
                     "errors must not exceed outcomes.",
                 )
 
 
 def _too_many_failing_users(report: Report) -> Iterator[FieldProblem]:
+    if not report.failing:
+        return
     errors = {
         (release, group.step, group.stratum, arm): counts.errors
         for release, group in report.counts
@@ -121,6 +122,8 @@ def _too_many_failing_users(report: Report) -> Iterator[FieldProblem]:
 
 
 def _wrong_samples(report: Report) -> Iterator[FieldProblem]:
+    if not report.samples:
+        return
     sampled = sum(len(each.control) + len(each.treatment) for _, each in report.samples)
     if sampled > MAX_SAMPLED:
         yield FieldProblem(

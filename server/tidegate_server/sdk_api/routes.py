@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from flask import Response, request
@@ -23,7 +24,14 @@ from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.etags import client_has, parse_version, with_etag
-from tidegate_server.web.request_bodies import JSON, decompress_body, is_gzip, uncompressed_length
+from tidegate_server.web.request_bodies import (
+    JSON,
+    decompress,
+    is_gzip,
+    read_bytes,
+    replace_body,
+    uncompressed_length,
+)
 
 blueprint = Blueprint("sdk", __name__, description="What SDKs in applications use")
 
@@ -166,9 +174,13 @@ def limit_reports() -> None:
     rates, token = services().report_rates, current_token().id
     rates.take(token, size)
     if is_gzip(request):
-        whole = uncompressed_length(request, limit=limit)
+        compressed = read_bytes(request, limit)
+        whole = uncompressed_length(compressed, limit=limit)
         rates.take(token, max(size, whole), counted=size)
-        decompress_body(request, whole)
+        replace_body(request.environ, decompress(compressed, whole))
+        # What the request has read already.
+        vars(request).pop("stream", None)
+        vars(request).pop("_cached_data", None)
 
 
 @blueprint.operation(
@@ -194,7 +206,8 @@ def post_report(query: Mapping[str, bool], report: Report) -> Response:
     if query["dry_run"]:
         check_consistency(report)
         return _report_answer(Reported(store.version(*place)), None)
-    return _report_answer(*services().count_report(store, place, token, report))
+    report = replace(report, token=token.name)
+    return _report_answer(*services().count_report(store, place, report))
 
 
 def _report_answer(reported: Reported, wanted: WantedUsers | None) -> Response:

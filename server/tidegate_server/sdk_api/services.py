@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from flask import Flask, current_app
 
-from tidegate_server.domain.tokens import Token
 from tidegate_server.process_metrics import REPORTS
 from tidegate_server.sdk_api.report_consistency import check_consistency
 from tidegate_server.sdk_api.report_rates import ReportRates
@@ -30,15 +29,14 @@ class Services:
     streamed_environments: StreamedEnvironments
 
     def count_report(
-        self, store: Store, place: Place, token: Token, report: Report
+        self, store: Store, place: Place, report: Report
     ) -> tuple[Reported, WantedUsers | None]:
-        """Count a report that a token sends; return what became of it, and which users to name.
+        """Count a report; return what became of it, and which users to name.
 
         Raises:
             Invalid: its numbers cannot be true together.
             TidegateError: as ``EvidenceStore.add_report`` raises it.
         """
-        report = replace(report, token=token.name)
         check_consistency(report)
         reported = store.evidence.add_report(*place, report)
         REPORTS.inc()

@@ -19,6 +19,9 @@ class DirectConnection(Protocol):
 
     is_chunked: bool
 
+    def join_next(self) -> None:
+        """Write the next two parts with one call: the headers of an answer, and its body."""
+
     def send_now(self, data: bytes) -> bool:
         """Write bytes without waiting; return False unless the connection takes all of them.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zlib
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 from flask import Request, g
 from marshmallow import Schema, ValidationError
@@ -75,16 +76,15 @@ def read_bytes(request: Request, limit: int) -> bytes:
     return data
 
 
-def uncompressed_length(request: Request, *, limit: int) -> int:
+def uncompressed_length(compressed: bytes, *, limit: int) -> int:
     """Return how long a body that is compressed with gzip says to be uncompressed, in bytes.
 
-    The last four bytes of a gzip file say so (RFC 1952, ISIZE); ``decompress_body`` checks it.
+    The last four bytes of a gzip file say so (RFC 1952, ISIZE); ``decompress`` checks it.
 
     Raises:
         BadRequest: it is not gzip.
-        RequestEntityTooLarge: it is longer than ``limit``, compressed or not.
+        RequestEntityTooLarge: it is longer than ``limit``.
     """
-    compressed = read_bytes(request, limit)
     if not compressed.startswith(GZIP_MAGIC):
         raise BadRequest("The body is not gzip, as its Content-Encoding says.")
     length = int.from_bytes(compressed[-4:], "little")
@@ -96,26 +96,27 @@ def uncompressed_length(request: Request, *, limit: int) -> int:
     return length
 
 
-def decompress_body(request: Request, length: int) -> None:
-    """Replace a body that is compressed with gzip.
+def decompress(compressed: bytes, length: int) -> bytes:
+    """Return a body that is compressed with gzip as it was before.
 
     Raises:
         BadRequest: it is not one whole gzip file, or not as long as it says.
     """
     decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
-        body = decoder.decompress(request.get_data(), length + 1)
+        body = decoder.decompress(compressed, length + 1)
     except zlib.error:
         body = b""
     if len(body) != length or not decoder.eof or decoder.unused_data:
         raise BadRequest("The body has to be one whole gzip file.")
-    environ = request.environ
-    del environ["HTTP_CONTENT_ENCODING"]
-    environ["CONTENT_LENGTH"] = str(length)
+    return body
+
+
+def replace_body(environ: WSGIEnvironment, body: bytes) -> None:
+    """Give a request another body, which is not compressed."""
+    environ.pop("HTTP_CONTENT_ENCODING", None)
+    environ["CONTENT_LENGTH"] = str(len(body))
     environ["wsgi.input"] = io.BytesIO(body)
-    # What the request has read already.
-    vars(request).pop("stream", None)
-    vars(request).pop("_cached_data", None)
 
 
 def is_gzip(request: Request) -> bool:

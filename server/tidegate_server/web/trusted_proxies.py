@@ -80,9 +80,9 @@ class TrustedProxies:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request."""
-        forwarded = {name: environ.pop(name) for name in list(environ) if _is_forwarded(name)}
-        if forwarded:
-            self._apply(environ, forwarded)
+        names = [name for name in environ if name.startswith(FORWARDED) or name in OTHER_FORWARDED]
+        if names:
+            self._apply(environ, {name: environ.pop(name) for name in names})
         return self._application(environ, start_response)
 
     def _apply(self, environ: WSGIEnvironment, forwarded: dict[str, Any]) -> None:
@@ -120,10 +120,6 @@ class TrustedProxies:
             mend="if this is your proxy, name it in TIDEGATE_TRUSTED_PROXIES; without that all "
             "its clients count as one",
         )
-
-
-def _is_forwarded(name: str) -> bool:
-    return name.startswith(FORWARDED) or name in OTHER_FORWARDED
 
 
 def _items(forwarded: dict[str, Any], name: str) -> list[str]:
