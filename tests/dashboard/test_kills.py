@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from tidegate_server.dashboard.pages import release as release_page
 from tidegate_server.dashboard.words import link_words
 
 from tests.dashboard.test_pages import PLACE, check
@@ -104,6 +105,22 @@ def test_a_restore_says_what_comes_back(checkout: Caller, release: str) -> None:
     page = text_of(check(checkout.get(f"{PLACE}/flags/checkout/restore")))
     assert "5 % get on" in page
     assert "No process has started since the kill" in page
+
+
+def test_the_report_of_a_release_has_its_kill_however_much_happened_to_the_flag_since(
+    checkout: Caller, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_page, "ACTS", 6)
+    kill = f"{PRODUCTION}/flags/checkout"
+    checkout.post_ok(f"{kill}/kill", {"reason": "charged twice"})
+    checkout.post_ok(f"{kill}/restore", {"reason": "it was the bank"})
+    checkout.post_ok(f"{release}/rollback", {"reason": "another day"})
+    for _ in range(3):
+        checkout.post_ok(f"{kill}/kill", {"reason": "tried"})
+        checkout.post_ok(f"{kill}/restore", {"reason": "tried"})
+    page = text_of(check(checkout.get(f"{PLACE}/releases/{release.rpartition('/')[2]}")))
+    assert "killed checkout. “charged twice”" in page
+    assert "“tried”" not in page
 
 
 def test_an_unknown_tag_has_nothing_to_kill(checkout: Caller) -> None:
