@@ -130,6 +130,23 @@ def test_every_entry_weighs_something_so_that_no_script_has_too_many(parts: dict
     assert weight_of(many) - weight_of(report) >= 1_000
 
 
+def test_an_instance_that_stops_reporting_very_many_totals_still_expires(
+    store: Store, raw: redis.Redis
+) -> None:
+    add_releases(store, RELEASE, policy=POLICY)
+    histogram = tuple((bucket, 1) for bucket in range(300))
+    values = tuple(
+        (RELEASE, GroupValues(2, stratum, "latency", histogram, histogram)) for stratum in (1, 2)
+    )
+    instance = Instance(store)
+    instance.send_next(values=values, evaluations=(FlagEvaluations("checkout", (("on", 1),)),))
+    key = keys.instance(SHOP, PRODUCTION, instance.id)
+    assert raw.hlen(key) > 1_000
+    instance.send_next(values=(), evaluations=())
+    assert raw.hlen(key) < 100
+    assert raw.ttl(key) > 0
+
+
 def test_a_report_that_comes_twice_at_once_counts_once(
     store: Store, instances: list[Instance]
 ) -> None:
