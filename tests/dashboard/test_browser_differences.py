@@ -71,3 +71,19 @@ def test_a_part_stays_while_something_in_it_is_pressed(
     page.mouse.move(900, 880)
     page.mouse.up()
     expect(rows.get_by_text("Running")).to_be_visible()
+
+
+def test_a_hold_counts_for_what_it_sent_only(at: Visit, checkout: Caller) -> None:
+    page = at.page
+    at.go(f"{PLACE}/flags/checkout/kill")
+    page.get_by_label("Why").fill("customers cannot pay")
+    page.get_by_label("Incident").fill("no link")
+    page.get_by_role("button", name="Hold to kill").hover()
+    page.mouse.down()
+    page.wait_for_timeout(1_000)
+    page.mouse.up()
+    # The browser refuses what is no link; then it is sent with another button.
+    page.get_by_label("Incident").fill("")
+    page.get_by_role("button", name="Kill", exact=True).click()
+    expect(page.get_by_text("Type checkout to kill it, or hold the button.")).to_be_visible()
+    assert "killed by" not in page.content()
