@@ -87,3 +87,13 @@ def test_a_hold_counts_for_what_it_sent_only(at: Visit, checkout: Caller) -> Non
     page.get_by_role("button", name="Kill", exact=True).click()
     expect(page.get_by_text("Type checkout to kill it, or hold the button.")).to_be_visible()
     assert "killed by" not in page.content()
+
+
+def test_escape_leaves_the_palette_at_once(at: Visit) -> None:
+    page = at.page
+    at.go(f"{PLACE}/flags")
+    page.keyboard.press("/")
+    palette = page.get_by_role("dialog", name="Search and commands")
+    palette.get_by_role("searchbox").fill("checkout")
+    page.keyboard.press("Escape")
+    expect(palette).to_be_hidden()
