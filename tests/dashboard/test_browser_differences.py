@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, expect
 
-from tests.dashboard.visits import DESK, Visit, visit
+from tests.dashboard.visits import DESK, SMALL_PHONE, Visit, visit
 from tests.http_calls import PRODUCTION, Caller
 from tests.people import join
 
@@ -18,6 +18,8 @@ RELEASE = {"flag": "checkout", "treatment": "on", "policy": "careful"}
 
 NO_FOCUS_BY_MOUSE = "addEventListener('mousedown', (event) => event.preventDefault(), true);"
 """In Safari a link, a button or a summary that is pressed gets no focus."""
+
+FIELDS = ":is(input, select, textarea):not(:is([type=hidden], [type=checkbox], [type=radio]))"
 
 
 @pytest.fixture
@@ -97,3 +99,17 @@ def test_escape_leaves_the_palette_at_once(at: Visit) -> None:
     palette.get_by_role("searchbox").fill("checkout")
     page.keyboard.press("Escape")
     expect(palette).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    "page", [f"{PLACE}/flags/checkout/kill", f"{PLACE}/flags/checkout/rules", f"{PLACE}/flags"]
+)
+def test_a_phone_does_not_enlarge_a_page_for_its_fields(at: Visit, page: str) -> None:
+    """Safari of an iPhone does, for a field with letters of less than 16 pixels."""
+    at.page.set_viewport_size(SMALL_PHONE)  # type: ignore[arg-type]
+    at.go(page)
+    sizes = at.page.locator(FIELDS).evaluate_all(
+        "fields => fields.map((field) => parseFloat(getComputedStyle(field).fontSize))"
+    )
+    assert sizes
+    assert min(sizes) >= 16
