@@ -228,3 +228,15 @@ def test_labels_of_a_measured_value_keep_apart() -> None:
     heights = [float(y) for y in re.findall(r'<text class="halo t?" x="8" y="([\d.]+)"', chart)]
     assert len(heights) == 2
     assert abs(heights[0] - heights[1]) >= 14
+
+
+@pytest.mark.parametrize("failing", [0, 1, 50, 99, 100])
+def test_labels_at_the_ends_of_lines_lie_neither_on_markers_nor_on_each_other(failing: int) -> None:
+    row = Reading(
+        *(START + timedelta(minutes=5), 1, (failing, 100), (100, 100), 1.3, 0.6, 2.0, 1.05),
+        *(1.5, 111.0),
+    )
+    chart = release_charts.arms_chart(view(), [row], "says")
+    heights = sorted(float(y) for y in re.findall(r'x="8" y="([\d.]+)" text-anchor', chart))
+    assert heights[0] >= 36
+    assert heights[1] - heights[0] >= 14
