@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.dashboard import release_tiles
+from tidegate_server.dashboard import release_stages, release_tiles
 from tidegate_server.dashboard.charts import release_charts, value_charts
 from tidegate_server.dashboard.charts.backtest_charts import (
     Count,
@@ -171,6 +171,7 @@ def test_numbers_of_people_are_drawn_on_one_scale() -> None:
 
 
 HOUR = 3_600_000
+ALL = {"segments": [], "percentage": 100}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,22 @@ def test_labels_at_the_ends_of_lines_stand_beside_them_without_a_forecast(
     ends = re.findall(r'text-anchor="(\w+)"><tspan class="wide">(\w+) </tspan>', chart)
     assert ends == [("start", "on"), ("start", "off")]
     assert ('class="ahead"' in chart) == (ended is None)
+
+
+def test_a_stage_that_was_expected_earlier_is_not_marked_in_the_past() -> None:
+    policy = {"stages": [{"name": "few", "segments": [], "percentage": 5}, {"name": "all", **ALL}]}
+    release = {
+        **{"started_at": "2026-11-26T13:14:00Z", "ended_at": None, "state": "running"},
+        **{"policy": policy, "stage": {"number": 1}, "treatment": "on", "control": "off"},
+    }
+    forecast = {"next_stage": {"median": "2026-11-26T13:20:00Z"}}
+    entered = {1: "2026-11-26T13:14:00Z"}
+    for minutes, expected, says in ((5, True, "about 13:20"), (7, False, "soon")):
+        now = START + timedelta(minutes=minutes)
+        marks = release_tiles.view(release, entered, [], forecast, now, UTC).marks
+        assert any(each.expected for each in marks) == expected
+        stage = release_stages.stage_views(release, entered, forecast, now, UTC)[1]
+        assert str(stage.when).startswith(says)
 
 
 def test_labels_of_a_measured_value_keep_apart() -> None:

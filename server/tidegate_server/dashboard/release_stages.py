@@ -87,6 +87,8 @@ def _when(
             following = forecast.get("next_stage")
             if following and following["median"]:
                 at = words.parse_instant(following["median"])
+                if at <= now:
+                    return "soon"
                 return "about " + words.clock(at, now, zone, seconds=at - now < SOON)
         return "never opened" if kind == "never" else ""
     began = entered[number]

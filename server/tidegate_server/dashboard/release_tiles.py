@@ -233,7 +233,7 @@ def view(
     following = (forecast or {}).get("next_stage")
     if following and following["median"]:
         opens = words.parse_instant(following["median"])
-        if opens - now < (now - start) * 2:
+        if now < opens < now + (now - start) * 2:
             end = max(end, opens + (now - start) * 0.1)
             number = release["stage"]["number"] + 1
             marks.append(Mark(opens, str(number), "", f"stage {number} opens", expected=True))
