@@ -79,6 +79,14 @@ def test_the_page_of_a_release_says_that_a_tag_of_its_flag_was_killed(checkout: 
     assert "because of checkout" not in page.partition('id="ledger"')[2], "of another flag"
 
 
+def test_the_page_of_a_flag_says_once_that_it_was_killed_with_its_tag(payments: Caller) -> None:
+    payments.post_ok(f"{PRODUCTION}/kill", {"tag": "payments", "reason": "the bank is down"})
+    page = check(payments.get(f"{PLACE}/flags/pay-later"))
+    lately = text_of(page.partition('id="lately"')[2].partition("</ul>")[0])
+    assert "killed pay-later, with every flag that has the tag payments" in lately
+    assert lately.count("killed") == 1
+
+
 def test_the_banner_links_to_the_incident(payments: Caller) -> None:
     body = {"reason": "charged twice", "url": INCIDENT}
     payments.post_ok(f"{PRODUCTION}/flags/pay-later/kill", body)
