@@ -89,6 +89,25 @@ def test_a_call_has_so_much_at_most(
     assert calls.made == [[0], [1, 2], [3, 4], [5]]
 
 
+def test_after_a_call_with_company_enough_items_do_not_wait_for_more(
+    group: GroupCommit[int, int],
+    calls: Calls,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "ENOUGH", 3)
+    answers = wait_in_order(group, calls, threads, [1, 2, 3])
+    calls.goes_on.set()
+    assert [each.result(10.0) for each in answers] == [10, 20, 30]
+    monkeypatch.setattr(group_commit, "PAUSE_SECONDS", 3_600.0)
+    answers = [threads.submit(group.answer, item) for item in (4, 5)]
+    until(lambda: len(group._queue) == 2)
+    assert len(calls.made) == 2
+    assert group.answer(6) == 60
+    assert [each.result(10.0) for each in answers] == [40, 50]
+    assert len(calls.made) == 3
+
+
 def test_what_weighs_too_much_goes_alone(
     group: GroupCommit[int, int], calls: Calls, threads: ThreadPoolExecutor
 ) -> None:

@@ -1,8 +1,8 @@
 """Makes one call of what waits at the same moment, because most calls of a store cost the same.
 
 While a call is made, what comes waits, and goes along with the next one. Nobody waits for more than
-the present call and their own, unless very many do. Calls that had company begin ``PAUSE_SECONDS``
-apart: so they have more of it, and a busy process makes few.
+the present call and their own, unless very many do. After a call that had company, the next one
+begins ``PAUSE_SECONDS`` later, or when ``ENOUGH`` wait: so a busy process makes few.
 
 Threads and greenlets: whoever comes first makes the call, for all who wait with them, and wakes the
 first of those who came meanwhile. ``_lock`` guards the queue and is held for a few lines only.
@@ -23,7 +23,8 @@ from tidegate_server.errors import TidegateError
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-PAUSE_SECONDS = 0.005
+PAUSE_SECONDS = 0.02
+ENOUGH = 32
 
 MOST_ITEMS = 64
 MOST_WEIGHT = 5_000
@@ -59,6 +60,7 @@ class GroupCommit(Generic[Item, Answer]):
         self._is_calling = False
         self._began = 0.0
         self._had_company = False
+        self._enough = threading.Event()
 
     @property
     def is_idle(self) -> bool:
@@ -78,6 +80,8 @@ class GroupCommit(Generic[Item, Answer]):
             mine.leads, self._is_calling = not self._is_calling, True
             if not mine.leads:
                 mine.turn.acquire()
+            if len(self._queue) >= ENOUGH:
+                self._enough.set()
         if not mine.leads:
             self._wait(mine)
         if mine.leads:
@@ -130,10 +134,12 @@ class GroupCommit(Generic[Item, Answer]):
             return [answer for item in items for answer in self._call_for([item])]
 
     def _keep_apart(self) -> None:
-        left = 0.0
-        if self._had_company and len(self._queue) < MOST_ITEMS:
-            left = max(left, self._began + PAUSE_SECONDS - time.monotonic())
-        time.sleep(left)  # even 0: greenlets that can go on now get into the queue
+        left = self._began + PAUSE_SECONDS - time.monotonic() if self._had_company else 0.0
+        self._enough.clear()
+        if left > 0 and len(self._queue) < ENOUGH:
+            self._enough.wait(left)
+        else:
+            time.sleep(0)  # greenlets that can go on now get into the queue
 
     def _next_group(self) -> list[_Waiting[Item, Answer]]:
         group = [self._queue.popleft()]
