@@ -123,7 +123,7 @@ def a_report() -> Iterator[Result]:
 
 @benchmark
 def reports_at_once() -> Iterator[Result]:
-    """The same for as many reports as fit, of sixteen instances; some name seen users."""
+    """The same for as many reports as fit, of many instances; some name seen users."""
     for seen_users in (0, SEEN_USERS):
         with small_server() as (url, admin, processes):
             port, releases = urlsplit(url).port or 0, start_releases(url, admin)
