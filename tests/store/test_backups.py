@@ -60,6 +60,7 @@ class TestARestore:
         assert 900 < raw.ttl("tg:{shop}:attempts") <= 1_000
         added = {b"tg:{/server}:audit", b"tg:{/server}:audit-chain", b"tg:{/server}:activity"}
         added |= {b"tg:{/server}:audit-of:server", b"tg:{shop}:audit-of:shop"}
+        added |= {b"tg:{/server}:audit-hours:store", b"tg:{shop}:audit-hours:store"}
         assert everything(raw).keys() - before.keys() <= {*added, b"tg:{/server}:value:schema"}
 
     def test_is_in_the_audit_log_and_continues_its_chain(self, store: Store, file: Path) -> None:
