@@ -11,7 +11,7 @@ local SINCE = '|'
 
 local flags = {}
 local series
-local unknown = {}
+local unknown, unknown_number = {}, 0
 
 local function is_flag(key)
   if flags[key] == nil then
@@ -86,7 +86,9 @@ local function add_evaluations(report, instance, most)
         is_first = is_first or not askers.fields[asker]
         put(askers, asker, string.format('%.0f ', now) .. report.host)
       end
-    elseif grew then
+    elseif grew and unknown_number < settings.limits.unknown then
+      -- More than are remembered would only be written to be removed again.
+      unknown_number = unknown_number + (unknown[flag] and 0 or 1)
       unknown[flag] = application
     end
   end
