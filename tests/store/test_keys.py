@@ -38,6 +38,7 @@ def all_keys_of(project: str) -> list[str]:
         keys.audit(project),
         keys.audit_chain(project),
         keys.audit_of(project, "checkout"),
+        keys.audit_hours(project, "flag"),
         *(keys.versions(project, Address(kind, "x")) for kind in Kind),
         *(keys.versions(project, Address(kind, "x", "production")) for kind in Kind),
         keys.lease(project),
