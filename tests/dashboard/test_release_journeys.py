@@ -20,7 +20,7 @@ from tidegate_server.store import Store
 from werkzeug.serving import make_server
 
 from tests.dashboard.release_states import States, release_states
-from tests.dashboard.visits import DESK, PHONE, visit
+from tests.dashboard.visits import DESK, PHONE, SMALL_PHONE, visit
 from tests.http_application import SECRET_KEY
 from tests.http_calls import PRODUCTION, PROJECT, Caller
 from tests.ofrep_clients.browser import PATIENCE_MS
@@ -259,6 +259,18 @@ def test_a_tag_is_killed_in_one_hold(
         killed = checkout.get(f"{PRODUCTION}/flags/{key}").json
         assert killed is not None
         assert killed["killed"]["reason"] == "Errors"
+
+
+def test_an_open_table_makes_no_page_wider_than_a_small_phone(
+    chromium: Browser, states: States
+) -> None:
+    with serving(states.app) as port, visit(chromium, port, SMALL_PHONE) as at:
+        at.sign_in(EMAIL)
+        at.go(states.page("rolled-back"))
+        tables = at.page.locator("details:has(> table)")
+        assert tables.count()
+        tables.evaluate_all("tables => tables.forEach((each) => (each.open = true))")
+        at.check()
 
 
 @pytest.mark.parametrize("name", ["rolled-back", "completed"])
