@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import redis
 from flask.testing import FlaskClient
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 from werkzeug.test import TestResponse
 

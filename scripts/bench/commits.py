@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from tidegate.model import Variant
 from tidegate_server.domain import flag_edits, project_edits
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.kill_switch import kill, restore
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.store import Store, connection

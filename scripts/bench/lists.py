@@ -12,8 +12,9 @@ from flask.testing import FlaskClient
 from tidegate.model import Serve, Variant
 from tidegate_server.admin.bootstrap import bootstrap
 from tidegate_server.application import create_app
-from tidegate_server.domain.change import Address, Audit, Change, Kind, Put
+from tidegate_server.domain.change import Address, Audit, Change, Put
 from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.store import Store
 from tidegate_server.web.settings import ApiSettings

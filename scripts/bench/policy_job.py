@@ -8,9 +8,10 @@ from statistics import median
 
 from tidegate.counts import Counts
 from tidegate.model import Serve
-from tidegate_server.domain.change import Address, Change, Delete, Kind, Put, Refresh
+from tidegate_server.domain.change import Address, Change, Delete, Put, Refresh
 from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import STATISTICS, Release, State

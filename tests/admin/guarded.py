@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
 from werkzeug.test import TestResponse

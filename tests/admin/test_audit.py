@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tidegate_server.domain.audit_chain import START, ChainedEntry, Link, verify
-from tidegate_server.domain.change import Audit, Change, ChangedDocument, Kind
+from tidegate_server.domain.change import Audit, Change, ChangedDocument
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store, logs
 
 from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, slug

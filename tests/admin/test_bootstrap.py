@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tidegate_server.admin.bootstrap import FINGERPRINT, BootstrapResult, bootstrap, key_in_use
 from tidegate_server.application import create_app
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import StartupRefused
 from tidegate_server.store import Store
 from tidegate_server.web.settings import ApiSettings

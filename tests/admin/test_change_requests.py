@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.protection import guarded_parts
 from tidegate_server.errors import StaleRevision
 from tidegate_server.store import Store

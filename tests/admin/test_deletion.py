@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis
 from tidegate_server.admin.bootstrap import bootstrap
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.deletions import Deletion
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import NotFound
 from tidegate_server.policy_job.loop import PolicyJob
 from tidegate_server.store import Store, keys, removal
@@ -178,7 +178,7 @@ def test_tokens_and_grants_of_a_deleted_place_end(checkout: Caller, store: Store
 
 KILLED_REMOVAL = """
 import sys
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store, removal
 removal.STEP = 20
 store = Store.connect(sys.argv[1])

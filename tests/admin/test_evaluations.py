@@ -13,7 +13,8 @@ from tidegate.bucketing import bucket
 from tidegate.context import Context
 from tidegate.evaluation.compiled_snapshot import compile_snapshot
 from tidegate_server.domain.calendar import instant_text
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.seen_users import SeenUser
 from tidegate_server.store import Store, keys
 from tidegate_server.web.seen_user_names import name_of_key

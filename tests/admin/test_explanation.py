@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.decisions.progress import initial_progress
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
 from tidegate_server.domain.evidence import Trips
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import progress_address
 from tidegate_server.store import Store
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import EVALUATION, Permission
 from tidegate_server.domain.protection import EXEMPT
 from tidegate_server.domain.release import Release, State

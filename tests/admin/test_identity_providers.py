@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import redis
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 from tidegate_server.web.client_secrets import client_secret
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.progress import Progress, initial_progress
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.release import Release
 from tidegate_server.store import Store
 

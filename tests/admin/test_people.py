@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 
 from tests.http_calls import Caller, pointers, slug, stored_documents

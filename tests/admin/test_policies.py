@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from tidegate.model import Tolerance
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
 from tidegate_server.domain.checks import Check
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.store import Store
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 from tidegate.seen_users import user_name
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.sdk_api import services
 from tidegate_server.sdk_api.wanted_users import SeenUserReports
 from tidegate_server.store import Store

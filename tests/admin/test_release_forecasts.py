@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tidegate_server.admin.series import forecasts
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import progress_address
 from tidegate_server.domain.release import Release
 from tidegate_server.store import Store

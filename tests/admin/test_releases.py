@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine as machine
-from tidegate_server.domain.change import Address, Change, Kind, LedgerEntry, Put
+from tidegate_server.domain.change import Address, Change, LedgerEntry, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug, stored_documents

@@ -269,7 +269,8 @@ def own_token(admin: Caller, store: Store, caller: Caller, person: str) -> None:
     """Make a token a person's own one."""
     from dataclasses import replace
 
-    from tidegate_server.domain.change import Address, Kind, Put
+    from tidegate_server.domain.change import Address, Put
+    from tidegate_server.domain.kinds import Kind
 
     address = Address(Kind.TOKEN, token_id(caller))
     stored = store.get("", address)

@@ -11,7 +11,8 @@ import redis
 from flask import Flask
 from tidegate_server.admin.sign_in import attempts
 from tidegate_server.application import create_app, install_services
-from tidegate_server.domain.change import Address, Audit, Change, Kind, Put
+from tidegate_server.domain.change import Address, Audit, Change, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 from tidegate_server.store.sign_in_attempts import Limit
 from tidegate_server.web import password_hashes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug, stored_documents

@@ -19,7 +19,8 @@ import tidegate
 from flask import Flask
 from tidegate_server.admin.bootstrap import bootstrap
 from tidegate_server.application import create_app
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store

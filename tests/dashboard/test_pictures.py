@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 from tidegate_server.admin.document_reader import read_project_documents
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.release import LIVE_STATES, Release
 from tidegate_server.domain.release_start import start_release
 from tidegate_server.policy_job import PolicyJob

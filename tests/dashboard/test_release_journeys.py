@@ -14,7 +14,8 @@ import tidegate
 from flask import Flask
 from playwright.sync_api import Browser, expect
 from tidegate_server import policy_job
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from werkzeug.serving import make_server

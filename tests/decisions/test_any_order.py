@@ -18,8 +18,8 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Answer, Measured, Window
 from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain import release_state_machine as machine
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import HOUR, MINUTE, NoData, NoDataAction, Policy
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.release_gates import (

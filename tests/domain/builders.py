@@ -17,17 +17,9 @@ from tidegate_server.domain import (
     release_commits,
     segment_edits,
 )
-from tidegate_server.domain.change import (
-    Address,
-    Audit,
-    Change,
-    Guard,
-    Kind,
-    Moment,
-    Put,
-    Stored,
-)
+from tidegate_server.domain.change import Address, Audit, Change, Guard, Moment, Put, Stored
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
 from tidegate_server.domain.projects import Environment

@@ -12,7 +12,7 @@ import tidegate_server
 from tidegate_server.admin.presented_documents import SCHEMAS
 from tidegate_server.cli.audit import list_audit
 from tidegate_server.domain.audited_kinds import AUDITED_KINDS, HIDDEN
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 
 SOURCE = Path(tidegate_server.__file__).parent
 WRITERS = ("domain", "admin", "store", "web", "policy_job", "sdk_api", "processes", "webhooks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate_server.domain.change import Address, ChangedDocument, Kind
+from tidegate_server.domain.change import Address, ChangedDocument
 from tidegate_server.domain.changed_documents import (
     BEGINNING,
     MAX_CHANGES,
@@ -12,6 +12,7 @@ from tidegate_server.domain.changed_documents import (
     changed_document,
 )
 from tidegate_server.domain.json_differences import ABSENT
+from tidegate_server.domain.kinds import Kind
 
 FLAG = Address(Kind.FLAG, "checkout")
 

@@ -15,8 +15,9 @@ from tidegate.model import (
     Variant,
 )
 from tidegate_server.domain import flag_edits, project_edits
-from tidegate_server.domain.change import Change, Kind
+from tidegate_server.domain.change import Change
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     flag_address,
     release_address,

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.model import Comparison, InSegment, Prerequisite, Rule, Serve
 from tidegate_server.domain import flag_edits, segment_edits
-from tidegate_server.domain.change import Address, Delete, Guard, Kind, Put
+from tidegate_server.domain.change import Address, Delete, Guard, Put
 from tidegate_server.domain.configuration import Configuration, ImportPlan, WantedFlag
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.import_plan import plan_import
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Environment
 
 from tests.domain.builders import OFF, ON, InMemoryStore, guarded_kinds

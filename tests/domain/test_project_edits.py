@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 from tidegate_server.domain import flag_edits, project_edits
-from tidegate_server.domain.change import Address, Kind, Stored
+from tidegate_server.domain.change import Address, Stored
 from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     environment_address,
 )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tidegate_server.domain import policy_edits, webhook_edits
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.network_addresses import EVERY_ADDRESS
 from tidegate_server.domain.policy import HOUR
 from tidegate_server.domain.project_documents import webhook_address

@@ -18,7 +18,8 @@ from typing import Any
 
 import urllib3
 from tidegate_server.domain import audit_chain
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey

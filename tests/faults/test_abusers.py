@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 import urllib3
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import keys
 from tidegate_server.store.embedded import EmbeddedValkey
 

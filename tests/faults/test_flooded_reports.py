@@ -17,7 +17,8 @@ from flask.testing import FlaskClient
 from tidegate_server.admin.bootstrap import bootstrap
 from tidegate_server.application import create_app
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 import urllib3
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
 from tidegate_server.domain.flags import KeySet
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 

@@ -9,7 +9,7 @@ from flask import Flask
 from tidegate.counts import Counts
 from tidegate.evaluation.results import Evaluation, Exposure
 from tidegate.histogram import LATENCY
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.ofrep import exposures
 from tidegate_server.ofrep.exposures import ExposureCounts, exposures_by_release
 from tidegate_server.store import Store, keys

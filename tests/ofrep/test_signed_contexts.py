@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.context_signing import sign_targeting_key, signature_matches
 from tidegate.counts import Counts
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.evidence import Evidence
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import RETIRING_MS, Environment
 from tidegate_server.ofrep.exposures import MAX_OUTCOMES
 from tidegate_server.store import Store

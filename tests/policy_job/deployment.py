@@ -12,10 +12,11 @@ from tidegate.model import Variant
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import flag_edits, project_edits, release_commits, segment_edits
 from tidegate_server.domain import release_state_machine as machine
-from tidegate_server.domain.change import Address, Change, Kind, Put, Stored
+from tidegate_server.domain.change import Address, Change, Put, Stored
 from tidegate_server.domain.evidence import GroupCounts, Trips
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.kill_switch import kill, restore
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,

@@ -8,8 +8,9 @@ import redis
 from tidegate.model import Serve
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain import release_state_machine as machine
-from tidegate_server.domain.change import Address, Change, Kind, Put, Refresh
+from tidegate_server.domain.change import Address, Change, Put, Refresh
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import LeaseLost, NotKept, StaleRevision

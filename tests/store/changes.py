@@ -6,7 +6,8 @@ from typing import Any
 
 import redis
 from tidegate.model import Flag, Serve, Variant
-from tidegate_server.domain.change import Address, Audit, Change, Kind, Put, Refresh
+from tidegate_server.domain.change import Address, Audit, Change, Put, Refresh
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Environment
 
 SHOP = "shop"

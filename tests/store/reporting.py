@@ -8,8 +8,9 @@ from typing import Any, Literal, cast
 
 import redis
 from tidegate.counts import Counts
-from tidegate_server.domain.change import Address, Kind, Put
+from tidegate_server.domain.change import Address, Put
 from tidegate_server.domain.evidence import GroupCounts
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store, keys
 from tidegate_server.store.reports import FailingUsers, Report, Reported
 

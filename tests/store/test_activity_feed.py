@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from tidegate_server.domain.change import Address, Audit, Kind, Put
+from tidegate_server.domain.change import Address, Audit, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Environment
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store, activity_feed

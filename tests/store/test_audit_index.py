@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 import redis
 from tidegate_server.admin.audit.schemas import AuditFilter
-from tidegate_server.domain.change import ChangedDocument, Kind
+from tidegate_server.domain.change import ChangedDocument
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store, audit_index, commit, keys, logs, schema_versions
 from tidegate_server.store.audit_index import HOUR_MS
 from tidegate_server.store.backups import restore_backup

@@ -20,11 +20,11 @@ from tidegate_server.domain.change import (
     EvidenceGeneration,
     Fence,
     Guard,
-    Kind,
     LedgerEntry,
     Put,
     Refresh,
 )
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Environment
 from tidegate_server.errors import LeaseLost, StaleRevision
 from tidegate_server.store import Store, commit, keys

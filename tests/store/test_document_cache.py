@@ -9,7 +9,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tidegate_server.domain.change import Audit, Delete, Kind, Moment, Put, Stored
+from tidegate_server.domain.change import Audit, Delete, Moment, Put, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Environment
 from tidegate_server.store import Store, document_cache, keys
 from tidegate_server.store.document_cache import CachedDocuments, DocumentCache

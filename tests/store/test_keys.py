@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
 from tidegate_server.domain.evidence import Source
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import keys
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
 from tidegate_server.domain.evidence import Source
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import keys
 
 PLACE = "production"

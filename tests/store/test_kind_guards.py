@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import redis
-from tidegate_server.domain.change import Address, Delete, Guard, Kind, KindGuard, Moment, Put
+from tidegate_server.domain.change import Address, Delete, Guard, KindGuard, Moment, Put
 from tidegate_server.domain.flags import FlagDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import StaleRevision
 from tidegate_server.store import Store, commit, keys
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import StartupRefused
 from tidegate_server.store import Store, keys, schema_versions
 from tidegate_server.store.backups import read_backup, restore_backup

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 import redis
-from tidegate_server.domain.change import Address, Kind, Put
+from tidegate_server.domain.change import Address, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Project
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store

@@ -11,8 +11,9 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.counts import Counts
-from tidegate_server.domain.change import EvidenceGeneration, Kind
+from tidegate_server.domain.change import EvidenceGeneration
 from tidegate_server.domain.evidence import GroupCounts, Source
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.release import State
 from tidegate_server.errors import TidegateError
 from tidegate_server.store import Store

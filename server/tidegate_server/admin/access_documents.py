@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from flask import g
 
 from tidegate_server.admin.document_reader import SERVER
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import ACCESS_KINDS, AccessDocuments, Identity, RoleGrant
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.near_misses import question, similar

@@ -11,7 +11,7 @@ from tidegate_server.admin.document_commits import create_document
 from tidegate_server.admin.document_reader import SERVER
 from tidegate_server.admin.projects.service import create_project
 from tidegate_server.domain import credential_edits, project_edits, token_edits
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import FIRST_INVITATION, AccessDocuments
 from tidegate_server.domain.permissions import Role
 from tidegate_server.domain.project_documents import environment_address

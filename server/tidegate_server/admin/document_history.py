@@ -13,7 +13,7 @@ from tidegate_server.admin.document_reader import SERVER, missing_document, read
 from tidegate_server.admin.presented_documents import presented
 from tidegate_server.documents.fields import AnyJson, Instant, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.change import Address, Change, Stored
 from tidegate_server.domain.json_differences import (
     ABSENT,
     Absent,
@@ -21,6 +21,7 @@ from tidegate_server.domain.json_differences import (
     difference_text,
     differences,
 )
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotFound
 from tidegate_server.store.history import Version

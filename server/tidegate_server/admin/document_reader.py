@@ -7,7 +7,8 @@ from functools import cached_property
 
 from flask import g, has_request_context
 
-from tidegate_server.domain.change import Address, Kind, Stored
+from tidegate_server.domain.change import Address, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.errors import NotFound

@@ -29,7 +29,8 @@ from tidegate_server.admin.document_reader import (
     read_project,
     read_project_documents,
 )
-from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.change import Address, Change, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotPossible
 from tidegate_server.web import responses

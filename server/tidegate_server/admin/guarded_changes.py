@@ -15,7 +15,8 @@ from typing import TypeAlias
 from tidegate_server.admin.access_documents import read_access_documents
 from tidegate_server.admin.document_reader import SERVER, read_project_documents
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Change, Kind, KindGuard, Put, Stored
+from tidegate_server.domain.change import Change, KindGuard, Put, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import AccessDocuments
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import Approver

@@ -10,8 +10,9 @@ from marshmallow import fields
 from tidegate_server.decisions.present_progress import last_decision
 from tidegate_server.documents.fields import Instant
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.change import Address, Kind, Stored
+from tidegate_server.domain.change import Address, Stored
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.ladder import Cause, Rung, ladder
 from tidegate_server.store import Store
 

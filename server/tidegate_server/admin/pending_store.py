@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tidegate_server.domain.change import Address, Change, Guard, Kind, Put, Stored
+from tidegate_server.domain.change import Address, Change, Guard, Put, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import NotPossible
 from tidegate_server.store import Store
 from tidegate_server.store.document_cache import CachedDocuments

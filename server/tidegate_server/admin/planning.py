@@ -12,9 +12,10 @@ from tidegate_server.admin.commit_with_retry import CommittedChange, commit_with
 from tidegate_server.admin.guarded_changes import read_guarded_parts, require_approvals
 from tidegate_server.admin.rehearsal import Rehearsal, find_route, rehearse
 from tidegate_server.domain.callers import Caller, token_caller
-from tidegate_server.domain.change import Address, Change, Delete, Fence, Kind, Put, Stored
+from tidegate_server.domain.change import Address, Change, Delete, Fence, Put, Stored
 from tidegate_server.domain.change_requests import Plan, places_of, required_approvals
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import personal_caller
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import (

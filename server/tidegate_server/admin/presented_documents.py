@@ -22,9 +22,10 @@ from tidegate_server.admin.targeting.schemas import KillSchema, TargetingFields
 from tidegate_server.admin.tokens.schemas import TokenFields
 from tidegate_server.admin.webhooks.schemas import WebhookFields
 from tidegate_server.documents.policy_schemas import PolicyFields
-from tidegate_server.domain.change import Audit, Change, ChangedDocument, Delete, Guard, Kind, Put
+from tidegate_server.domain.change import Audit, Change, ChangedDocument, Delete, Guard, Put
 from tidegate_server.domain.changed_documents import changed_document
 from tidegate_server.domain.json_differences import ABSENT, Absent
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.web.caller_address import current_address
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 
 HIDDEN: Final = (Kind.PROGRESS, Kind.CREDENTIAL, Kind.EMAIL, Kind.INVITATION, Kind.IDENTITY)
 """Kinds of documents that no entry names: it names the release or the person they belong to."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Address, ChangedDocument, Kind
+from tidegate_server.domain.change import Address, ChangedDocument
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import (
     Approver,

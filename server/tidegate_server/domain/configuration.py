@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate_server.domain.change import Address, Change, Delete, Kind, Put
+from tidegate_server.domain.change import Address, Change, Delete, Put
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.hooks import Hook
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.projects import Environment
 from tidegate_server.domain.webhooks import Webhook

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tidegate_server.domain.change import Address, Audit, Change, Delete, Kind, Put, Stored
+from tidegate_server.domain.change import Address, Audit, Change, Delete, Put, Stored
 from tidegate_server.domain.field_problems import raise_problems
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,

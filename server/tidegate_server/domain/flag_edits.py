@@ -13,16 +13,7 @@ from tidegate_server.domain import (
     release_state_machine,
     safe_variants,
 )
-from tidegate_server.domain.change import (
-    Change,
-    Delete,
-    Guard,
-    Kind,
-    KindGuard,
-    Put,
-    Refresh,
-    Stored,
-)
+from tidegate_server.domain.change import Change, Delete, Guard, KindGuard, Put, Refresh, Stored
 from tidegate_server.domain.document_changes import (
     delete_document_change,
     put_document_change,
@@ -36,6 +27,7 @@ from tidegate_server.domain.flags import (
     Targeting,
     variant_values,
 )
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     flag_address,

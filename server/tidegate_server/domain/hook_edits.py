@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tidegate_server.domain.change import Address, Change, Kind
+from tidegate_server.domain.change import Address, Change
 from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_problems import duplicate_problems, raise_problems
 from tidegate_server.domain.hooks import Hook
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,

@@ -15,16 +15,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from tidegate_server.domain import flag_edits, flag_validation
-from tidegate_server.domain.change import (
-    Address,
-    Change,
-    Delete,
-    Guard,
-    Kind,
-    KindGuard,
-    Put,
-    Stored,
-)
+from tidegate_server.domain.change import Address, Change, Delete, Guard, KindGuard, Put, Stored
 from tidegate_server.domain.configuration import (
     MAX_OBJECTS,
     ORDER,
@@ -38,6 +29,7 @@ from tidegate_server.domain.field_problems import check_key
 from tidegate_server.domain.flags import Archived, FlagDefinition, Targeting
 from tidegate_server.domain.hook_edits import delete_hook, hook_address, put_hook
 from tidegate_server.domain.import_refreshes import import_refreshes
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.policy_edits import delete_policy, put_policy
 from tidegate_server.domain.project_documents import (

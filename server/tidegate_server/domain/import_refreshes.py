@@ -8,9 +8,10 @@ from typing import Any
 
 from tidegate import model
 
-from tidegate_server.domain.change import Address, Delete, Kind, Put, Refresh, Stored
+from tidegate_server.domain.change import Address, Delete, Put, Refresh, Stored
 from tidegate_server.domain.field_differences import same
 from tidegate_server.domain.flags import FlagDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     flag_address,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Address, Kind, Stored
+from tidegate_server.domain.change import Address, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import PERMISSIONS, Grant, Permission, Role
 from tidegate_server.domain.tokens import Token
 

@@ -7,16 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import (
-    Address,
-    Audit,
-    Change,
-    Delete,
-    Guard,
-    Kind,
-    Put,
-    Refresh,
-)
+from tidegate_server.domain.change import Address, Audit, Change, Delete, Guard, Put, Refresh
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import NotPossible
 
 MAX_OPERATIONS = 100

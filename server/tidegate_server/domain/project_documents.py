@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tidegate_server.domain.change import (
-    Address,
-    Guard,
-    Kind,
-    KindGuard,
-    Moment,
-    Put,
-    Stored,
-)
+from tidegate_server.domain.change import Address, Guard, KindGuard, Moment, Put, Stored
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.release import LIVE_STATES, Release
 from tidegate_server.domain.targeting_index import TargetingIndex, index_targetings
 from tidegate_server.errors import NotFound, StaleRevision

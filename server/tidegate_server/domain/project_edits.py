@@ -8,19 +8,12 @@ from dataclasses import replace
 from tidegate.model import Flag
 
 from tidegate_server.domain.calendar import time_zone
-from tidegate_server.domain.change import (
-    Address,
-    Audit,
-    Change,
-    Kind,
-    Put,
-    Refresh,
-    Stored,
-)
+from tidegate_server.domain.change import Address, Audit, Change, Put, Refresh, Stored
 from tidegate_server.domain.document_changes import put_document_change
 from tidegate_server.domain.field_problems import check_key, raise_problems
 from tidegate_server.domain.flag_edits import first_targeting
 from tidegate_server.domain.gate_validation import freeze_problems
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from tidegate_server.domain.change import Change, Delete, Guard, Kind, Put, Stored
+from tidegate_server.domain.change import Change, Delete, Guard, Put, Stored
 from tidegate_server.domain.deletions import WHOLE_PROJECT
 from tidegate_server.domain.field_differences import same
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.identity_provider_edits import grants_of_change
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import AccessDocuments, Person
 from tidegate_server.domain.permissions import EVALUATION, Grant, Permission
 from tidegate_server.domain.project_documents import ProjectDocuments

@@ -15,8 +15,9 @@ from itertools import islice
 from tidegate.evaluation.instants import parse_time
 
 from tidegate_server.domain.calendar import time_zone
-from tidegate_server.domain.change import Address, Change, Kind, Put, Stored
+from tidegate_server.domain.change import Address, Change, Put, Stored
 from tidegate_server.domain.change_requests import Plan
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.planned_operations import (
     Approver,
     DocumentRevision,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tidegate_server.domain import references
-from tidegate_server.domain.change import Change, Guard, KeySetSwitch, Kind, Refresh
+from tidegate_server.domain.change import Change, Guard, KeySetSwitch, Refresh
 from tidegate_server.domain.condition_validation import misspelled_key_problems
 from tidegate_server.domain.document_changes import (
     delete_document_change,
@@ -16,6 +16,7 @@ from tidegate_server.domain.document_changes import (
 from tidegate_server.domain.field_differences import same
 from tidegate_server.domain.field_problems import raise_problems
 from tidegate_server.domain.flags import KeySet, SegmentDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.open_segments import opened_segment_problems, releases_that_open
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,

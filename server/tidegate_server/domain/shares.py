@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tidegate_server.domain.change import Address, Audit, Change, Delete, Kind, Put, Stored
+from tidegate_server.domain.change import Address, Audit, Change, Delete, Put, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import HOUR
 
 LONGEST_MS = 90 * 24 * HOUR

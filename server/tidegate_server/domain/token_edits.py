@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from tidegate_server.domain.change import Address, Change, Guard, Kind, Stored
+from tidegate_server.domain.change import Address, Change, Guard, Stored
 from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_problems import raise_problems
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import EVALUATING, EVALUATION, Permission, Role
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import FieldProblem, NotFound, NotPossible

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tidegate_server.domain.change import Audit, Change, Kind, KindGuard, WebhookMessage
+from tidegate_server.domain.change import Audit, Change, KindGuard, WebhookMessage
 from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_problems import key_problems, raise_problems
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.people_edits import is_email
 from tidegate_server.domain.project_documents import (

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import ANY_ORIGIN, Environment
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.ofrep.environment_cache import EnvironmentKey

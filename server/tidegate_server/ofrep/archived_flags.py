@@ -12,7 +12,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change import Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store
 

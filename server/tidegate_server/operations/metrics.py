@@ -20,7 +20,8 @@ from prometheus_client.registry import Collector
 
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.release import Release, State
 from tidegate_server.errors import StoreUnavailable

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tidegate_server.domain.change import Fence, Kind
+from tidegate_server.domain.change import Fence
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 
 

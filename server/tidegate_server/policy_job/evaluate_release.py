@@ -25,7 +25,6 @@ from tidegate_server.domain.change import (
     EvidenceGeneration,
     Fence,
     Guard,
-    Kind,
     LedgerEntry,
     Put,
     SeriesReading,
@@ -33,6 +32,7 @@ from tidegate_server.domain.change import (
     WebhookMessage,
 )
 from tidegate_server.domain.evidence import Evidence, Source
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     flag_address,

@@ -17,7 +17,8 @@ from tidegate.backoff import Backoff
 
 from tidegate_server import tracing
 from tidegate_server.decisions.decision import Action
-from tidegate_server.domain.change import Fence, Kind
+from tidegate_server.domain.change import Fence
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import LeaseLost, StaleRevision, StoreUnavailable

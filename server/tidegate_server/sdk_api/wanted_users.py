@@ -14,7 +14,8 @@ from weakref import ref
 import msgspec
 from tidegate.seen_users import sample_number
 
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.seen_users import (
     MOST_ATTRIBUTES,
     SeenUser,

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import msgspec
 
 from tidegate_server.domain.calendar import instant_text
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.kill_switch import KILLS, RESTORES
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import keys
 from tidegate_server.store.connection import Connection
 from tidegate_server.store.feed import BLOCK_MS, Feed, FeedSubscription, Place

@@ -19,7 +19,6 @@ from tidegate_server.domain.change import (
     EvidenceGeneration,
     Guard,
     KeySetSwitch,
-    Kind,
     KindGuard,
     LedgerEntry,
     Put,
@@ -28,6 +27,7 @@ from tidegate_server.domain.change import (
     WebhookMessage,
 )
 from tidegate_server.domain.deletions import WHOLE_PROJECT
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import LeaseLost, NotKept, StaleRevision
 from tidegate_server.store import documents, keys
 from tidegate_server.store.report_acceptance import recent_steps

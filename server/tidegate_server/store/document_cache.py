@@ -22,7 +22,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from tidegate_server.domain.change import Kind, Moment, Stored
+from tidegate_server.domain.change import Moment, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.layered_mapping import with_changes
 from tidegate_server.domain.targeting_index import (
     TargetingIndex,

@@ -13,13 +13,14 @@ from tidegate.model import Condition, Tolerance
 from tidegate.runtime.decoders import new_decoder
 
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change import Stored
 from tidegate_server.domain.change_requests import ChangeRequest
 from tidegate_server.domain.deletions import Deletion
 from tidegate_server.domain.error_rate import as_kept_by_release, with_error_rate_check
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.identity_providers import IdentityProvider
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import (
     Credential,
     CustomRole,

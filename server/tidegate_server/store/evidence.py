@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from tidegate.counts import Counts
 
-from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change import Stored
 from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Source, Trips
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.release import Release
 from tidegate_server.errors import (
     FieldProblem,

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from tidegate_server.domain.calendar import instant_text
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import NotKept
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection

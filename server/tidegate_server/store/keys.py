@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
 from tidegate_server.domain.evidence import Source
+from tidegate_server.domain.kinds import Kind
 
 SERVER = ""
 """The scope of documents outside of projects: the projects themselves, and tokens."""

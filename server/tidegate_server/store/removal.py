@@ -17,7 +17,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tidegate_server.domain.change import Address, Audit, Change, Delete, Kind, Put, Stored
+from tidegate_server.domain.change import Address, Audit, Change, Delete, Put, Stored
 from tidegate_server.domain.deletions import (
     Deletion,
     delete_project,
@@ -25,6 +25,7 @@ from tidegate_server.domain.deletions import (
     finished,
     unfinished_address,
 )
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import Group, Person
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import StaleRevision

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 from tidegate.counts import Counts
 
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.deletions import WHOLE_PROJECT
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Source
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import keys
 from tidegate_server.store.evaluations import STEPS
 from tidegate_server.store.instances import INSTANCE_SECONDS, describe_instance

@@ -18,8 +18,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.deletions import WHOLE_PROJECT
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import NotFound
 from tidegate_server.store import documents, environment_versions, keys
 from tidegate_server.store.commit import json_object

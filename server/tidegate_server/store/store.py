@@ -12,7 +12,8 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError
 
-from tidegate_server.domain.change import Address, Change, Kind, Moment, Stored
+from tidegate_server.domain.change import Address, Change, Moment, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import (
     LeaseLost,
     NotKept,

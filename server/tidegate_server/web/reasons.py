@@ -9,7 +9,8 @@ from urllib.parse import quote, unquote
 
 from flask import request
 
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.errors import FieldProblem, Invalid, ReasonRequired
 from tidegate_server.visible_text import INVISIBLE, code_point
 from tidegate_server.web.backend import backend

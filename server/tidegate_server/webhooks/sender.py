@@ -17,7 +17,7 @@ from functools import partial
 import structlog
 from tidegate.backoff import Backoff
 
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.policy import HOUR
 from tidegate_server.domain.project_documents import webhook_address

@@ -21,7 +21,7 @@ from tidegate_server.admin.planning import (
 from tidegate_server.admin.rehearsal import rehearse
 from tidegate_server.domain import change_requests
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Audit, Change, ChangedDocument, Delete, Kind, Put, Stored
+from tidegate_server.domain.change import Audit, Change, ChangedDocument, Delete, Put, Stored
 from tidegate_server.domain.change_requests import (
     CLOSED_KEPT,
     MOST_OPEN,
@@ -31,6 +31,7 @@ from tidegate_server.domain.change_requests import (
     RequestState,
     change_request_address,
 )
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import PlannedOperation, owner_of
 from tidegate_server.errors import Forbidden, NotFound, NotPossible, TidegateError

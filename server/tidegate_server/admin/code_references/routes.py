@@ -19,8 +19,8 @@ from tidegate_server.admin.code_references.schemas import (
     PushBody,
 )
 from tidegate_server.admin.document_reader import read_project
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.code_references import CodeBranch, FlagInCode, PushedReferences
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotFound
 from tidegate_server.near_misses import similar

@@ -12,7 +12,7 @@ from tidegate.evaluation import operators
 
 from tidegate_server.admin.configuration.schemas import PARTS
 from tidegate_server.documents.fields import condition_schema
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.web.openapi import OPENAPI_VERSION, PROPERTIES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

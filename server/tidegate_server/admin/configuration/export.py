@@ -18,10 +18,11 @@ from tidegate_server.admin.targeting.schemas import TargetingFields
 from tidegate_server.admin.webhooks.schemas import WebhookFields
 from tidegate_server.documents.concise import without_defaults
 from tidegate_server.documents.policy_schemas import PolicyFields
-from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change import Stored
 from tidegate_server.domain.configuration import SECTIONS
 from tidegate_server.domain.flags import FlagDefinition
 from tidegate_server.domain.hooks import Hook
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.targeting_index import index_targetings
 from tidegate_server.domain.webhooks import Webhook

@@ -33,19 +33,12 @@ from tidegate_server.admin.presented_documents import changed_fields
 from tidegate_server.admin.previews.schemas import PreviewAnswer
 from tidegate_server.domain.calendar import DAY_MS
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import (
-    Audit,
-    Change,
-    ChangedDocument,
-    Delete,
-    Kind,
-    Put,
-    Refresh,
-)
+from tidegate_server.domain.change import Audit, Change, ChangedDocument, Delete, Put, Refresh
 from tidegate_server.domain.configuration import Configuration, ImportPlan, ImportProblem
 from tidegate_server.domain.flags import Archived, FlagDefinition, Targeting
 from tidegate_server.domain.import_plan import plan_import
 from tidegate_server.domain.json_differences import ABSENT, Difference, difference_text
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.network_addresses import AllowedNetworks
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address

@@ -13,13 +13,14 @@ from tidegate_server.admin.configuration.export import hidden_url
 from tidegate_server.admin.configuration.schemas import PARTS
 from tidegate_server.admin.presented_documents import presented
 from tidegate_server.documents.json_pointers import pointer, problems
-from tidegate_server.domain.change import Address, Kind, Stored
+from tidegate_server.domain.change import Address, Stored
 from tidegate_server.domain.configuration import (
     SECTIONS,
     Configuration,
     ImportProblem,
     WantedFlag,
 )
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     targeting_address,

@@ -21,7 +21,7 @@ from tidegate_server.admin.configuration.schemas import (
 )
 from tidegate_server.admin.document_reader import read_project
 from tidegate_server.admin.pending_store import PendingStore
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import Unreadable
 from tidegate_server.store import Store

@@ -24,10 +24,10 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.configuration import WantedFlag
 from tidegate_server.domain.field_problems import KEY
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 
 FORMAT = 1
 """The version of the form of a configuration."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tidegate_server.domain.change import Change, Kind, Put
+from tidegate_server.domain.change import Change, Put
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 from tidegate_server.store.evaluations import AskedFlag
 

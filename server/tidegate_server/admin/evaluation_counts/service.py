@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from tidegate_server.admin.document_reader import read_environment, read_project
 from tidegate_server.domain.calendar import DAY_MS
-from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change import Stored
 from tidegate_server.domain.code_references import FlagInCode, ProjectCode
 from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import flag_address, targeting_address
 from tidegate_server.domain.projects import Project
 from tidegate_server.domain.stale import (

@@ -13,7 +13,8 @@ from tidegate.model import Snapshot
 
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.evaluations.schemas import EvaluationRequest
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.seen_users import flag_for_seen_users, segment_for_seen_users
 from tidegate_server.errors import FieldProblem, Invalid, NotFound
 from tidegate_server.store import Store

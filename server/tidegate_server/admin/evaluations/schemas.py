@@ -22,8 +22,8 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.json_pointers import nested
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.evaluation_steps import Part
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.web.pagination import Cursor
 
 SEEN_NAME = re.compile(r"[0-9a-f]{16}")

@@ -19,7 +19,8 @@ from tidegate_server.admin.flag_lists.schemas import (
 from tidegate_server.admin.flag_lists.service import Listing, flag_lists
 from tidegate_server.admin.releases.service import ReleaseWithProgress, with_progress
 from tidegate_server.admin.targeting.service import with_receipts
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.store import Store
 from tidegate_server.web import responses

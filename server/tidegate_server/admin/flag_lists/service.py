@@ -14,7 +14,7 @@ from typing import TypeAlias, cast
 
 from flask import Flask, current_app
 
-from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change import Stored
 from tidegate_server.domain.flag_list import (
     FlagFilter,
     FlagList,
@@ -27,6 +27,7 @@ from tidegate_server.domain.flag_list import (
     updated_rows,
 )
 from tidegate_server.domain.flag_words import updated_words, words_of_flags
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.store import Store
 from tidegate_server.store.document_cache import CachedDocuments
 

@@ -23,8 +23,9 @@ from tidegate_server.admin.flags.schemas import (
 )
 from tidegate_server.admin.pending_store import PendingStore
 from tidegate_server.domain import flag_edits
-from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
 from tidegate_server.domain.flags import FlagDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments, flag_address
 from tidegate_server.errors import StoreUnavailable

@@ -12,7 +12,8 @@ from tidegate_server.admin.access_documents import (
 from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.groups.schemas import GroupAnswer, GroupBody, GroupPage, GroupUpdate
 from tidegate_server.domain import people_edits
-from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import AccessDocuments, Group
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web.backend import backend, current_caller

@@ -22,9 +22,9 @@ from tidegate_server.admin.hooks.schemas import (
     NewHookAnswer,
     ReceivedAlertsAnswer,
 )
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.hook_edits import delete_hook, hook_address, put_hook
 from tidegate_server.domain.hooks import Hook
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor

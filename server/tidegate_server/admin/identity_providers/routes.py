@@ -21,8 +21,9 @@ from tidegate_server.admin.identity_providers.schemas import (
 )
 from tidegate_server.admin.sign_in.providers import openid
 from tidegate_server.domain import identity_provider_edits
-from tidegate_server.domain.change import Change, Kind
+from tidegate_server.domain.change import Change
 from tidegate_server.domain.identity_providers import IdentityProvider
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import AccessDocuments, identity_provider_address
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import FieldProblem, Invalid, ProviderFailed

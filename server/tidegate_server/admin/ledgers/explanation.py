@@ -10,9 +10,10 @@ from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
 from tidegate_server.decisions.people import affected_users
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
 from tidegate_server.domain.evidence import NO_TRIPS, Trips
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.ladder import serve_text
 from tidegate_server.domain.project_documents import (
     flag_address,

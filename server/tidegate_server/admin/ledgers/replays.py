@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_ledger
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.ledger.replay import Difference, Replay
 from tidegate_server.store import Store
 from tidegate_server.web.pagination import encode_cursor

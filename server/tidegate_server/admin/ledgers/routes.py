@@ -18,7 +18,8 @@ from tidegate_server.admin.ledgers.schemas import (
 )
 from tidegate_server.admin.ledgers.stored_ledger import read_hold
 from tidegate_server.admin.releases.routes import ITEM
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.ledger.holds import condense_holds
 from tidegate_server.web import responses

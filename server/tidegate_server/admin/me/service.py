@@ -20,7 +20,8 @@ from tidegate_server.admin.sign_in.service import (
 from tidegate_server.admin.tokens.service import TokenWithUse, with_uses
 from tidegate_server.domain import credential_edits, token_edits
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import Credential, credential_address
 from tidegate_server.domain.permissions import EVALUATION, Permission, Role, in_order
 from tidegate_server.domain.tokens import Token

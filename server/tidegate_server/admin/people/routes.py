@@ -25,7 +25,8 @@ from tidegate_server.admin.people.schemas import (
     PersonUpdate,
 )
 from tidegate_server.domain import people_edits
-from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import AccessDocuments, Credential, Identity, Person
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotPossible

@@ -12,7 +12,8 @@ from tidegate_server.admin.policies.computation import (
     TIME_LIMIT_SECONDS,
     find_policy,
 )
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.random_seeds import random_generator
 from tidegate_server.store import Store
 from tidegate_server.whatif.backtest import Backtest, BacktestRun

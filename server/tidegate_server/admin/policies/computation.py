@@ -5,7 +5,8 @@ from __future__ import annotations
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.documents import shipped
 from tidegate_server.documents.lint import check_standalone
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.errors import FieldProblem, Invalid, NotFound
 from tidegate_server.store import Store

@@ -26,7 +26,8 @@ from tidegate_server.admin.policies.simulation_schemas import (
     SimulationRequest,
 )
 from tidegate_server.documents.policy_schemas import PolicyBody
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.policy_edits import delete_policy, put_policy
 from tidegate_server.domain.release import LIVE_STATES, State

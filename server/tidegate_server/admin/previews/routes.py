@@ -28,8 +28,9 @@ from tidegate_server.admin.releases.service import action_change
 from tidegate_server.admin.segments.schemas import SegmentUpdate
 from tidegate_server.admin.targeting.schemas import TargetingBody
 from tidegate_server.domain import flag_edits, kill_switch, release_start, segment_edits
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Put
 from tidegate_server.domain.flags import SegmentDefinition, Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.ladder import open_percentage
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import segment_address

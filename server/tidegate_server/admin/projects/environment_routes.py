@@ -21,8 +21,9 @@ from tidegate_server.admin.projects.schemas import (
     EnvironmentPage,
     EnvironmentUpdate,
 )
-from tidegate_server.domain.change import Change, Delete, Kind
+from tidegate_server.domain.change import Change, Delete
 from tidegate_server.domain.deletions import deletion_address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.project_edits import edit_environment, new_environment

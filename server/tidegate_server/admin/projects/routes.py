@@ -17,7 +17,7 @@ from tidegate_server.admin.projects.schemas import (
     ProjectPage,
     ProjectUpdate,
 )
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.projects import Project
 from tidegate_server.web import responses

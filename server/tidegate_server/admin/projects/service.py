@@ -6,8 +6,9 @@ from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import SERVER, read_project
 from tidegate_server.admin.projects.deletion import earlier_deletion
 from tidegate_server.domain import project_edits
-from tidegate_server.domain.change import Address, Change, Delete, Kind, Stored
+from tidegate_server.domain.change import Address, Change, Delete, Stored
 from tidegate_server.domain.deletions import deletion_address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.projects import Project
 from tidegate_server.errors import AlreadyExists
 from tidegate_server.store import Store

@@ -12,9 +12,10 @@ from tidegate_server.admin.document_reader import read_project_documents
 from tidegate_server.admin.evaluation_counts.service import evaluated_flags
 from tidegate_server.admin.presented_documents import presented
 from tidegate_server.admin.promotions.schemas import PromotionRequest
-from tidegate_server.domain.change import Change, Kind
+from tidegate_server.domain.change import Change
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.json_differences import differences
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.promotions import Promotion, PromotionPlan, promote
 from tidegate_server.errors import FieldProblem, Invalid, RevisionRequired, StaleRevision
 from tidegate_server.store import Store

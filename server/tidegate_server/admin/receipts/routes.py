@@ -10,8 +10,8 @@ from tidegate_server.admin.document_reader import read_environment, read_project
 from tidegate_server.admin.receipts.schemas import KillPage, VersionReceiptAnswer
 from tidegate_server.admin.targeting.service import Receipt as KillReceipt
 from tidegate_server.admin.targeting.service import kill_receipt
-from tidegate_server.domain.change import Kind
 from tidegate_server.domain.flags import Kill, Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotFound
 from tidegate_server.store import Store

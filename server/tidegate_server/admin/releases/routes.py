@@ -21,7 +21,7 @@ from tidegate_server.admin.releases.schemas import (
     ReleaseRequest,
 )
 from tidegate_server.admin.releases.service import ReleaseWithProgress
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_caller

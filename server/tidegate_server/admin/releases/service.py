@@ -24,8 +24,9 @@ from tidegate_server.decisions.present_progress import (
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_start, release_state_machine
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.change import Address, Change, Stored
 from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.ladder import Rung, ladder, open_percentage
 from tidegate_server.domain.policy_risks import release_risks, stored_policy_risks
 from tidegate_server.domain.project_documents import flag_address, targeting_address

@@ -6,7 +6,8 @@ from tidegate_server.admin.access_documents import read_access_documents
 from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.roles.schemas import RoleAnswer, RoleBody, RolePage, RoleUpdate
 from tidegate_server.domain import people_edits
-from tidegate_server.domain.change import Change, Kind
+from tidegate_server.domain.change import Change
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.people import AccessDocuments, CustomRole
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web.backend import current_caller

@@ -9,7 +9,7 @@ from tidegate_server.admin.saved_contexts.schemas import (
     SavedContextPage,
     SavedContextUpdate,
 )
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.saved_contexts import delete_context, put_context
 from tidegate_server.web.blueprint import Blueprint
 

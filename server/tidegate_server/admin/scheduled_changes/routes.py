@@ -17,7 +17,8 @@ from tidegate_server.admin.scheduled_changes.schemas import (
     ScheduleListQuery,
 )
 from tidegate_server.admin.scheduled_changes.service import BLUEPRINT, NewSchedule
-from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change import Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.scheduled_changes import ScheduleState
 from tidegate_server.web import responses

@@ -17,7 +17,8 @@ from tidegate_server.admin.planning import commit_plan, conflict_text, conflicts
 from tidegate_server.admin.rehearsal import NothingToChange
 from tidegate_server.admin.scheduled_changes.service import audit_entry
 from tidegate_server.domain.calendar import utc_text
-from tidegate_server.domain.change import Change, Fence, Kind, Put, Stored
+from tidegate_server.domain.change import Change, Fence, Put, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.scheduled_changes import (
     OnConflict,
     Run,

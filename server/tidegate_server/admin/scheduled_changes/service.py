@@ -16,7 +16,8 @@ from tidegate_server.admin.planning import (
 from tidegate_server.admin.rehearsal import find_route
 from tidegate_server.domain import scheduled_changes
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Audit, Change, Delete, Kind, Put, Stored
+from tidegate_server.domain.change import Audit, Change, Delete, Put, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import PlannedOperation, owner_of
 from tidegate_server.domain.scheduled_changes import (

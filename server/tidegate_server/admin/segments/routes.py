@@ -10,8 +10,9 @@ from tidegate_server.admin.segments.schemas import (
     SegmentUpdate,
 )
 from tidegate_server.domain import segment_edits
-from tidegate_server.domain.change import Change, Kind
+from tidegate_server.domain.change import Change
 from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import Blueprint

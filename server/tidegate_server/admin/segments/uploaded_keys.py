@@ -27,8 +27,9 @@ from tidegate_server.admin.segments.uploads import (
     upload,
 )
 from tidegate_server.documents.key_streams import PIECE, KeyFormat
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
 from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.references import uses_of_segment
 from tidegate_server.domain.segment_edits import LISTS, key_set_of

@@ -25,9 +25,10 @@ from tidegate.evaluation.key_sets import HASH_BYTES
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import read_document, read_project_documents
 from tidegate_server.documents.key_streams import KeyFormat, decompressed, read_keys
-from tidegate_server.domain.change import Address, Change, Kind
+from tidegate_server.domain.change import Address, Change
 from tidegate_server.domain.flags import KeySet
 from tidegate_server.domain.key_hashes import CHUNKS, Difference, KeyHashes, Mode, compare
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.segment_edits import UploadedKeys, key_set_of, upload_keys
 from tidegate_server.errors import ApprovalRequired, FieldProblem, Invalid, Overloaded
 from tidegate_server.store import Store

@@ -14,7 +14,8 @@ from functools import partial
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.update_statistics import follow_release
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.project_documents import progress_address
 from tidegate_server.domain.release import Release
 from tidegate_server.random_seeds import random_generator

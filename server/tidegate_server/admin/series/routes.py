@@ -11,7 +11,8 @@ from tidegate_server.admin.releases.routes import ITEM
 from tidegate_server.admin.series.forecasts import forecast
 from tidegate_server.admin.series.schemas import ForecastAnswer, SeriesAnswer, SeriesQuery
 from tidegate_server.admin.series.service import release_series
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, compute_with_store

@@ -19,8 +19,9 @@ from tidegate_server.admin.shares.schemas import (
     SharePage,
     ShareRequest,
 )
-from tidegate_server.domain.change import Address, Change, Kind
+from tidegate_server.domain.change import Address, Change
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import targeting_address
 from tidegate_server.domain.shares import (

@@ -21,8 +21,9 @@ from tidegate_server.admin.targeting.schemas import (
 )
 from tidegate_server.admin.targeting.service import KillSwitch, TagSwitch, TargetingWithReceipt
 from tidegate_server.domain import kill_switch
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Address
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import targeting_address
 from tidegate_server.domain.release import LIVE_STATES, Release

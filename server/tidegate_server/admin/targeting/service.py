@@ -14,8 +14,9 @@ from tidegate_server.admin.document_reader import read_flag_documents, read_proj
 from tidegate_server.admin.evaluation_counts.service import targeting_activity
 from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.domain import flag_edits
-from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.ladder import Rung
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
 from tidegate_server.domain.stale import Stale

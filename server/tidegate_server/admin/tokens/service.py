@@ -12,7 +12,8 @@ from tidegate_server.admin.document_reader import SERVER
 from tidegate_server.admin.tokens.schemas import NewToken
 from tidegate_server.domain import token_edits
 from tidegate_server.domain.callers import Caller
-from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import EVALUATING, Permission, in_order
 from tidegate_server.domain.tokens import Token, TokenUse
 from tidegate_server.errors import (

@@ -20,7 +20,8 @@ from tidegate_server.admin.webhooks.schemas import (
     WebhookPage,
     WebhookUpdate,
 )
-from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments, webhook_address
 from tidegate_server.domain.webhook_edits import delete_webhook, put_webhook
