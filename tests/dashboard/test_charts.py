@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.dashboard import release_tiles
+from tidegate_server.dashboard import release_stages, release_tiles
 from tidegate_server.dashboard.charts import release_charts, value_charts
 from tidegate_server.dashboard.charts.backtest_charts import (
     Count,
@@ -171,6 +171,7 @@ def test_numbers_of_people_are_drawn_on_one_scale() -> None:
 
 
 HOUR = 3_600_000
+ALL = {"segments": [], "percentage": 100}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +217,22 @@ def test_labels_at_the_ends_of_lines_stand_beside_them_without_a_forecast(
     assert ('class="ahead"' in chart) == (ended is None)
 
 
+def test_a_stage_that_was_expected_earlier_is_not_marked_in_the_past() -> None:
+    policy = {"stages": [{"name": "few", "segments": [], "percentage": 5}, {"name": "all", **ALL}]}
+    release = {
+        **{"started_at": "2026-11-26T13:14:00Z", "ended_at": None, "state": "running"},
+        **{"policy": policy, "stage": {"number": 1}, "treatment": "on", "control": "off"},
+    }
+    forecast = {"next_stage": {"median": "2026-11-26T13:20:00Z"}}
+    entered = {1: "2026-11-26T13:14:00Z"}
+    for minutes, expected, says in ((5, True, "about 13:20"), (7, False, "soon")):
+        now = START + timedelta(minutes=minutes)
+        marks = release_tiles.view(release, entered, [], forecast, now, UTC).marks
+        assert any(each.expected for each in marks) == expected
+        stage = release_stages.stage_views(release, entered, forecast, now, UTC)[1]
+        assert str(stage.when).startswith(says)
+
+
 def test_labels_of_a_measured_value_keep_apart() -> None:
     def point(number: int) -> dict[str, Any]:
         at = START + timedelta(minutes=number)
@@ -228,3 +245,15 @@ def test_labels_of_a_measured_value_keep_apart() -> None:
     heights = [float(y) for y in re.findall(r'<text class="halo t?" x="8" y="([\d.]+)"', chart)]
     assert len(heights) == 2
     assert abs(heights[0] - heights[1]) >= 14
+
+
+@pytest.mark.parametrize("failing", [0, 1, 50, 99, 100])
+def test_labels_at_the_ends_of_lines_lie_neither_on_markers_nor_on_each_other(failing: int) -> None:
+    row = Reading(
+        *(START + timedelta(minutes=5), 1, (failing, 100), (100, 100), 1.3, 0.6, 2.0, 1.05),
+        *(1.5, 111.0),
+    )
+    chart = release_charts.arms_chart(view(), [row], "says")
+    heights = sorted(float(y) for y in re.findall(r'x="8" y="([\d.]+)" text-anchor', chart))
+    assert heights[0] >= 36
+    assert heights[1] - heights[0] >= 14

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from tidegate_server.dashboard.pages import release as release_page
 from tidegate_server.dashboard.words import link_words
 
 from tests.dashboard.test_pages import PLACE, check
@@ -78,6 +79,14 @@ def test_the_page_of_a_release_says_that_a_tag_of_its_flag_was_killed(checkout: 
     assert "because of checkout" not in page.partition('id="ledger"')[2], "of another flag"
 
 
+def test_the_page_of_a_flag_says_once_that_it_was_killed_with_its_tag(payments: Caller) -> None:
+    payments.post_ok(f"{PRODUCTION}/kill", {"tag": "payments", "reason": "the bank is down"})
+    page = check(payments.get(f"{PLACE}/flags/pay-later"))
+    lately = text_of(page.partition('id="lately"')[2].partition("</ul>")[0])
+    assert "killed pay-later, with every flag that has the tag payments" in lately
+    assert lately.count("killed") == 1
+
+
 def test_the_banner_links_to_the_incident(payments: Caller) -> None:
     body = {"reason": "charged twice", "url": INCIDENT}
     payments.post_ok(f"{PRODUCTION}/flags/pay-later/kill", body)
@@ -104,6 +113,22 @@ def test_a_restore_says_what_comes_back(checkout: Caller, release: str) -> None:
     page = text_of(check(checkout.get(f"{PLACE}/flags/checkout/restore")))
     assert "5 % get on" in page
     assert "No process has started since the kill" in page
+
+
+def test_the_report_of_a_release_has_its_kill_however_much_happened_to_the_flag_since(
+    checkout: Caller, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_page, "ACTS", 6)
+    kill = f"{PRODUCTION}/flags/checkout"
+    checkout.post_ok(f"{kill}/kill", {"reason": "charged twice"})
+    checkout.post_ok(f"{kill}/restore", {"reason": "it was the bank"})
+    checkout.post_ok(f"{release}/rollback", {"reason": "another day"})
+    for _ in range(3):
+        checkout.post_ok(f"{kill}/kill", {"reason": "tried"})
+        checkout.post_ok(f"{kill}/restore", {"reason": "tried"})
+    page = text_of(check(checkout.get(f"{PLACE}/releases/{release.rpartition('/')[2]}")))
+    assert "killed checkout. “charged twice”" in page
+    assert "“tried”" not in page
 
 
 def test_an_unknown_tag_has_nothing_to_kill(checkout: Caller) -> None:

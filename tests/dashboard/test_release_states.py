@@ -104,6 +104,17 @@ def test_a_report_says_what_is_left_to_do(states: States) -> None:
     assert "In production completed serves on now." in says(states, "completed")
 
 
+def test_a_report_speaks_of_what_is_over(states: States) -> None:
+    rolled_back = text_of(states.admin.get(states.page("rolled-back")).text)
+    assert "to notice a difference" not in rolled_back, "the harm was noticed"
+    assert "noticed by now" not in rolled_back
+    completed = text_of(states.admin.get(states.page("completed")).text)
+    assert ": everyone got on." in completed
+    assert "noticed by now" not in completed
+    assert "yet to notice" not in completed
+    assert "everyone everyone" not in " ".join(completed.split())
+
+
 def test_the_list_shows_every_state_and_filters(states: States) -> None:
     listed = text_of(check(states.admin.get("/p/default/e/production/releases")))
     for word in ("Draft", "Holding", "Awaiting approval", "Cooling down", "Full stop", "Killed"):

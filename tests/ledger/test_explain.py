@@ -270,6 +270,18 @@ def test_a_flag_that_was_edited_after_the_release_is_described_as_it_is_now() ->
     )
 
 
+def test_a_killed_or_disabled_flag_does_not_serve_what_won() -> None:
+    explained = ExplainedRelease()
+    explained.until(State.COMPLETED)
+    killed = explained.explanation(default=Serve("on"), kill=BURNS).cleanup
+    assert killed[0] == "In production checkout serves on once the flag is restored."
+    assert killed[1].startswith("Everyone gets off at present: the flag is killed")
+    disabled = explained.explanation(
+        default=Serve("on"), enabled=False, disabled=Disabled("ann (tok_1)", "", 3_000)
+    ).cleanup
+    assert disabled[0] == "In production checkout serves on once the flag is switched on."
+
+
 def test_a_flag_or_a_rule_that_is_gone_serves_nothing_now() -> None:
     explained = ExplainedRelease()
     explained.until(State.COMPLETED)

@@ -117,6 +117,25 @@ def test_pages_about_a_kind_have_every_entry_once_the_latest_first(long: Store, 
     assert found == [*HOURS_OF_ROLES[::-1]]
 
 
+def test_entries_in_many_hours_are_found_with_few_looks(
+    store: Store, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in range(0, 400, 2):
+        add_in_hour(raw, hour, "role.edit")
+    store.logs.complete_index(SHOP)
+    looks, send = 0, store._connection._attempt
+
+    def count(*call: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return send(*call)
+
+    monkeypatch.setattr(store._connection, "_attempt", count)
+    assert hours(store.logs.audit(SHOP, kind="role", limit=200)[0]) == [*range(398, -1, -2)]
+    assert hours(store.logs.audit_between(SHOP, ALWAYS, kind="role")) == [*range(0, 400, 2)]
+    assert looks < 50
+
+
 def test_a_period_narrows_the_entries_about_a_kind(long: Store) -> None:
     third = next(
         each

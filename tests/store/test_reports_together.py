@@ -12,11 +12,12 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate_server.domain.evidence import Source
+from tidegate_server.domain.evidence import GroupValues, Source, Trips
 from tidegate_server.errors import InstanceForgotten, Invalid, TidegateError
 from tidegate_server.store import Store, keys
 from tidegate_server.store.group_commit import GroupCommit
-from tidegate_server.store.reports import FlagEvaluations, Report, Reported
+from tidegate_server.store.report_packing import weight_of
+from tidegate_server.store.reports import FlagEvaluations, Report, Reported, SampledUsers
 
 from tests.store.changes import PRODUCTION, SHOP
 from tests.store.reporting import RELEASE, Instance, add_releases, failing, group, totals
@@ -109,6 +110,41 @@ def test_one_that_no_script_can_read_changes_nothing_of_the_others(
     assert answers == [Reported(0)] * 4
     (reading,) = store.evidence.totals(SHOP, PRODUCTION, RELEASE).readings
     assert (reading.control.exposures, reading.treatment.exposures) == (13, 9)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"counts": (group(totals(), totals()),)},
+        {"failing": (failing(),)},
+        {"samples": ((RELEASE, SampledUsers(1, 1, 0, (), ())),)},
+        {"values": ((RELEASE, GroupValues(1, 1, "latency", (), ())),)},
+        {"trips": ((RELEASE, Trips(1, 1)),)},
+        {"evaluations": (FlagEvaluations("checkout", ()),)},
+    ],
+    ids=lambda parts: next(iter(parts)),
+)
+def test_every_entry_weighs_something_so_that_no_script_has_too_many(parts: dict[str, Any]) -> None:
+    report = Report("a" * 32, 1, False, 1, 1.0)
+    many = replace(report, **{name: 1_000 * part for name, part in parts.items()})
+    assert weight_of(many) - weight_of(report) >= 1_000
+
+
+def test_an_instance_that_stops_reporting_very_many_totals_still_expires(
+    store: Store, raw: redis.Redis
+) -> None:
+    add_releases(store, RELEASE, policy=POLICY)
+    histogram = tuple((bucket, 1) for bucket in range(300))
+    values = tuple(
+        (RELEASE, GroupValues(2, stratum, "latency", histogram, histogram)) for stratum in (1, 2)
+    )
+    instance = Instance(store)
+    instance.send_next(values=values, evaluations=(FlagEvaluations("checkout", (("on", 1),)),))
+    key = keys.instance(SHOP, PRODUCTION, instance.id)
+    assert raw.hlen(key) > 1_000
+    instance.send_next(values=(), evaluations=())
+    assert raw.hlen(key) < 100
+    assert raw.ttl(key) > 0
 
 
 def test_a_report_that_comes_twice_at_once_counts_once(

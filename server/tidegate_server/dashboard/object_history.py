@@ -51,6 +51,8 @@ def _place_in_log(entry: Mapping[str, Any]) -> list[int]:
 
 def _is_about_flag(entry: Mapping[str, Any], flag: str, places: tuple[str, ...]) -> bool:
     """Return whether an entry is about a flag here, and not about something else of this key."""
+    if entry["action"].startswith("tag."):
+        return False  # each of its flags has an entry of its own
     if entry["details"].get("flag") == flag:
         return True
     if not entry["documents"]:

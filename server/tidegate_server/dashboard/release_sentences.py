@@ -141,7 +141,7 @@ def _said(
             what = f"Measures, nobody is open: {words.count(measured)} operations so far."
             return what, f"It opens to {opens} when a person begins it.", nowhere
         case "completed":
-            what = f"Completed{_when(release, now, zone)}: everyone gets {release['treatment']}."
+            what = f"Completed{_when(release, now, zone)}: everyone got {release['treatment']}."
             return what, _outcome(release) or reason, nowhere
         case "rolled_back":
             by = "the policy" if release["state_by"] == "policy" else release["state_by"]

@@ -59,12 +59,18 @@ def stage_views(
             StageView(
                 number,
                 stage["name"],
-                audience(stage["segments"], stage["percentage"]),
+                _who(stage),
                 kind,
                 _when(number, kind, release, entered, forecast, now, zone),
             )
         )
     return views
+
+
+def _who(stage: dict[str, Any]) -> str:
+    """Return to whom a stage opens, if its name does not say it."""
+    who = audience(stage["segments"], stage["percentage"])
+    return "100\u00a0%" if who == stage["name"] else who
 
 
 def _when(
@@ -81,6 +87,8 @@ def _when(
             following = forecast.get("next_stage")
             if following and following["median"]:
                 at = words.parse_instant(following["median"])
+                if at <= now:
+                    return "soon"
                 return "about " + words.clock(at, now, zone, seconds=at - now < SOON)
         return "never opened" if kind == "never" else ""
     began = entered[number]

@@ -103,7 +103,7 @@ def _tile(
         now.get("rollback_at"),
         not_opening,
         says,
-        _noticed(check, now, release["control"]),
+        _noticed(check, now, release),
         _charts(release, check, readings, points, view, not_opening, label, says),
         _rows(readings),
         release_charts.are_above(readings),
@@ -111,13 +111,18 @@ def _tile(
     )
 
 
-def _noticed(check: dict[str, Any], now: dict[str, Any], control: str) -> str:
+def _noticed(check: dict[str, Any], now: dict[str, Any], release: dict[str, Any]) -> str:
+    if now.get("failed"):
+        return ""  # It was noticed.
     ratio = now.get("detectable_ratio")
     if ratio is None:
         # A place for what comes, so that nothing moves then.
         compared = check["compared_by"] is not None and check["quantile"] is None
+        if release["ended_at"]:
+            return "There were too few operations to notice a difference." if compared else ""
         return "Too few operations yet to notice a difference." if compared and now else ""
-    return f"{words.ratio(ratio)} as many failures as with {control} would be noticed by now."
+    would = "would have been noticed" if release["ended_at"] else "would be noticed by now"
+    return f"{words.ratio(ratio)} as many failures as with {release['control']} {would}."
 
 
 def _charts(
@@ -228,7 +233,7 @@ def view(
     following = (forecast or {}).get("next_stage")
     if following and following["median"]:
         opens = words.parse_instant(following["median"])
-        if opens - now < (now - start) * 2:
+        if now < opens < now + (now - start) * 2:
             end = max(end, opens + (now - start) * 0.1)
             number = release["stage"]["number"] + 1
             marks.append(Mark(opens, str(number), "", f"stage {number} opens", expected=True))

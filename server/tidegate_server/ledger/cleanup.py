@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from tidegate_server.domain.ladder import Cause, Rung
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 
+ENDS = {Cause.KILL: "restored", Cause.DISABLED: "switched on"}
+"""What ends the causes for which everyone gets one variant."""
+
 
 @dataclass(frozen=True, slots=True)
 class FlagUse:
@@ -44,7 +47,7 @@ def cleanup(release: Release, environment: str, flag_use: FlagUse) -> list[str]:
     won = release.treatment if release.state is State.COMPLETED else release.control
     lines = [_served_now(release, environment, flag_use, won)]
     first = flag_use.ladder[0]
-    if first.cause in (Cause.KILL, Cause.DISABLED):
+    if first.cause in ENDS:
         lines.append(f"Everyone gets {first.serves} at present: the flag is {first.text}.")
     others = [
         f"{place} can serve {variant}" for place, variant in flag_use.served if variant != won
@@ -63,7 +66,9 @@ def cleanup(release: Release, environment: str, flag_use: FlagUse) -> list[str]:
 def _served_now(release: Release, environment: str, flag_use: FlagUse, won: str) -> str:
     where = f"rule {release.rule} of {release.flag}" if release.rule else release.flag
     if flag_use.serves == won:
-        return f"In {environment} {where} serves {won} now."
+        ends = ENDS.get(flag_use.ladder[0].cause)
+        when = "now" if ends is None else f"once the flag is {ends}"
+        return f"In {environment} {where} serves {won} {when}."
     if flag_use.serves is None:
         now = "somebody has removed this rule since"
     else:

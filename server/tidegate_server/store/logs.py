@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,6 +22,10 @@ SCAN_PAGE = 500
 
 MAX_SCANNED = 10_000
 """How many entries of the audit log one request looks at."""
+
+
+MOST_SPANS = 16
+"""How many ranges of the audit log one read gets, where each has few entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +265,7 @@ class Logs:
         spans: Iterable[tuple[str, str]] = [(start, end)]
         if kind is not None:
             spans = audit_index.latest_spans(self._connection, scope, kind, start, end)
-        log = keys.audit(scope)
-        return _up_to(limit, spans, lambda *span: self._range_back(log, *span))
+        return self._in_spans("XREVRANGE", scope, ((last, first) for first, last in spans), limit)
 
     def _earliest(
         self, scope: str, about: str | None, kind: str | None, start: str, end: str, limit: int
@@ -272,8 +276,21 @@ class Logs:
         spans: Iterable[tuple[str, str]] = [(start, end)]
         if kind is not None:
             spans = audit_index.earliest_spans(self._connection, scope, kind, start, end)
-        log = keys.audit(scope)
-        return _up_to(limit, spans, lambda *span: self._range(log, *span))
+        return self._in_spans("XRANGE", scope, spans, limit)
+
+    def _in_spans(
+        self, command: str, scope: str, spans: Iterable[tuple[str, str]], limit: int
+    ) -> Sequence[Place]:
+        """Return the first entries in ranges of a log; more and more ranges in one round trip."""
+        found: list[Place] = []
+        rest, size, log = iter(spans), 1, keys.audit(scope)
+        while len(found) < limit and (some := list(islice(rest, size))):
+            count = limit - len(found)
+            read = [(command, log, *span, "COUNT", count) for span in some]
+            entries = chain.from_iterable(self._connection.read_many(read))
+            found += (_place(*entry) for entry in islice(entries, count))
+            size = min(2 * size, MOST_SPANS)
+        return found
 
     def _at(self, scope: str, positions: Sequence[str]) -> Sequence[Place]:
         """Return the entries at these positions; an entry may have been removed meanwhile."""
@@ -297,18 +314,6 @@ class Logs:
         entries = self._range_back(key, "-", end, limit + 1)
         page = entries[:limit]
         return page, page[-1][0].decode() if len(entries) > limit else None
-
-
-def _up_to(
-    limit: int, spans: Iterable[tuple[str, str]], read: Callable[[str, str, int], list[Any]]
-) -> list[Place]:
-    """Return the first entries in ranges of a log; ``read`` reads one, and at most how many."""
-    found: list[Place] = []
-    for start, end in spans:
-        found += (_place(*entry) for entry in read(start, end, limit - len(found)))
-        if len(found) >= limit:
-            break
-    return found
 
 
 def _place(id: bytes, fields: Mapping[bytes, bytes]) -> Place:

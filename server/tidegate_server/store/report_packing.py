@@ -41,14 +41,18 @@ class PlannedReport:
 
 
 def weight_of(report: Report) -> int:
-    """Return how much work a report is, about: an ordinary one counts 10 to 100."""
+    """Return how much work a report is, about: how many counters and users it has.
+
+    An ordinary one counts 10 to 100. Every entry counts, also an empty one: it is work, too.
+    """
     return (
         10
-        + len(report.counts)
-        + sum(len(each.users) for _, each in report.failing)
-        + sum(len(each.control) + len(each.treatment) for _, each in report.samples)
-        + sum(len(each.control) + len(each.treatment) for _, each in report.values)
-        + sum(len(each.variants) for each in report.evaluations)
+        + 8 * len(report.counts)
+        + sum(1 + len(each.users) for _, each in report.failing)
+        + sum(1 + len(each.control) + len(each.treatment) for _, each in report.samples)
+        + sum(1 + len(each.control) + len(each.treatment) for _, each in report.values)
+        + 2 * len(report.trips)
+        + sum(1 + len(each.variants) for each in report.evaluations)
     )
 
 

@@ -34,8 +34,8 @@
 --     ignored  (how many parts of the report were left out)
 -- The other arguments are the descriptions of the reports' instances: see instances.py.
 --
--- Returns, as MessagePack, for each report {"done", the environment's version, how many parts were ignored} or, if
--- it changed nothing:
+-- Returns, as MessagePack, for each report {"done", the environment's version, how many parts were
+-- ignored} or, if it changed nothing:
 --   {"forgotten"}   the instance continues totals that are not here
 --   {"deleted"}     the environment was deleted
 --   {"changed"}     a release is not at the given revision
@@ -477,7 +477,7 @@ local function write_instance(id, instance)
   end
   if #gone >= AT_ONCE then
     redis.call('DEL', key)
-    changed = instance.fields
+    changed, instance.expires = instance.fields, true
   else
     if #gone > 0 then
       redis.call('HDEL', key, unpack(gone))

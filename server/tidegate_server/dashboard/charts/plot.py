@@ -165,7 +165,11 @@ class Plot:
             under = ends[1].y + 15
             fits = under < self.bottom - 2
             heights = [heights[0], under] if fits else [heights[1] - 14, heights[1]]
-        for end, y in zip(ends, heights, strict=True):
+        # Not on the markers, and then not on each other.
+        lowest = self.top + 10.0
+        for end, height in zip(ends, heights, strict=True):
+            y = max(height, lowest)
+            lowest = y + 14
             x = self.span.x(end.at)
             anchor, shift = ("start", 8) if x < 88 else ("end", -8)
             name = f"{end.name} " if len(end.name) <= LONGEST_NAME else ""

@@ -48,7 +48,7 @@ def prerequisite_graph(flag: str, needs: Sequence[Node], needed_by: Sequence[Nod
                 )
             )
             parts.append(_box(node.key, x, y, 30, "band" if node.holds else "band hot"))
-    parts.append(_box(flag, 36, middle, 28, "fill-bg"))
+    parts.append(_box(flag, 36, middle, 28, "fill-bg own"))
     return Markup('<svg class="chart" height="{}" aria-hidden="true">{}</svg>').format(
         height, Markup("").join(parts)
     )

@@ -17,6 +17,9 @@ from tidegate_server.dashboard import words
 from tidegate_server.dashboard.charts.plot import End, Mark, Plot
 from tidegate_server.dashboard.charts.scales import Span, linear_ticks, log_ticks, means
 
+SIDE_HEIGHT = 210
+"""The height in pixels of charts that stand beside each other."""
+
 WIDEST = 64.0
 """Ratios beyond this, or below its inverse, are drawn at the edge."""
 
@@ -158,7 +161,7 @@ def evidence_chart(
     known = [each for each in readings if each.evidence is not None and each.limit]
     limit = known[-1].limit if known else None
     top = max([(limit or 100.0) * 3, *(each.evidence or 0.0 for each in known)])
-    plot = Plot(says, 220, view.span, view.zone)
+    plot = Plot(says, SIDE_HEIGHT, view.span, view.zone)
     axis = plot.axis(0.1, min(top, 1e9), logarithmic=True)
     ticks = log_ticks(0.1, axis.high)
     plot.grid(axis, ((tick, words.power(tick)) for tick in ticks))
@@ -202,7 +205,7 @@ def arms_chart(view: View, readings: Sequence[Reading], says: str) -> Markup:
         lines.append(means(failing, outcomes, width))
     highest = max([0.5, *(value for line in lines for value in line if value is not None)])
     ticks = linear_ticks(highest)
-    plot = Plot(says, 180, view.span, view.zone)
+    plot = Plot(says, SIDE_HEIGHT, view.span, view.zone)
     axis = plot.axis(0.0, ticks[-1])
     plot.grid(axis, ((tick, words.percent(tick)) for tick in ticks))
     plot.future(view.now)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tidegate_server.dashboard import words
 from tidegate_server.dashboard.charts.plot import End, Plot
-from tidegate_server.dashboard.charts.release_charts import View
+from tidegate_server.dashboard.charts.release_charts import SIDE_HEIGHT, View
 from tidegate_server.dashboard.charts.scales import linear_ticks
 
 Points = list[tuple[datetime, float] | None]
@@ -57,7 +57,7 @@ def _chart(
     if not values:
         return None
     ticks = linear_ticks(max([*values, limit or 0.0, 1e-9]) * 1.1)
-    plot = Plot(says, 180, view.span, view.zone)
+    plot = Plot(says, SIDE_HEIGHT, view.span, view.zone)
     axis = plot.axis(0.0, ticks[-1])
     plot.grid(axis, ((tick, words.number(tick)) for tick in ticks))
     plot.future(view.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -145,17 +146,17 @@ def _acts(project: str, environment: str, release: dict[str, Any]) -> list[dict[
     """Return what people and the policy did to a release, and kills of its flag meanwhile."""
     audit = ("projects", project, "audit")
     about = api.get_if_allowed(*audit, key=release["id"], limit=ACTS)
-    # Of the flag, only what came since: a long history before that costs nothing.
+    # Of the flag, only what came meanwhile: a long history before and after costs nothing.
     asked = {"environment": environment, "from": release["started_at"], "limit": ACTS}
+    if release["ended_at"] is not None:
+        after = words.parse_instant(release["ended_at"]) + timedelta(milliseconds=1)
+        asked["to"] = after.isoformat()
     flag = api.get_if_allowed(*audit, key=release["flag"], **asked)
     acts: list[dict[str, Any]] = [] if about is None else about["items"]
-    since, until = release["started_at"], release["ended_at"]
     acts += [
         act
         for act in ([] if flag is None else flag["items"])
         if act["action"] in ("flag.kill", "flag.restore")
-        and act["at"] >= since
-        and (until is None or act["at"] <= until)
     ]
     return sorted(acts, key=lambda act: str(act["at"]), reverse=True)
 

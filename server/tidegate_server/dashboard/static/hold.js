@@ -20,6 +20,7 @@ for (const form of document.querySelectorAll("[data-hold-form]")) {
   const begin = (event) => {
     if (timer || (event.type === "keydown" && ![" ", "Enter"].includes(event.key))) return;
     event.preventDefault();
+    if (event.repeat) return;
     // Scrolling would move the button away from under the finger.
     button.focus({ preventScroll: true });
     button.classList.add("holding");
@@ -27,6 +28,9 @@ for (const form of document.querySelectorAll("[data-hold-form]")) {
       timer = 0;
       held.value = "yes";
       form.requestSubmit();
+      // Only this was held for: a page that Back brings again, or that shows a mistake, is as before.
+      held.value = "";
+      button.classList.remove("holding");
     }, HOLD_MS);
   };
   const end = () => {

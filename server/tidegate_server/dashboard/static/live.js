@@ -9,8 +9,10 @@ const LEAST_MS = 1000;
 const EVENTS = ["reset", "flag", "release", "kill", "receipt", "instance", "segment", "policy"];
 const KEEPING = ".status, figcaption, .against";
 const SLOW_MS = [10_000, 30_000];
+const CLICK_MS = 400;
 
 let source = null;
+let asking = null;
 let failures = 0;
 let last = 0;
 let timer = 0;
@@ -18,6 +20,7 @@ let moment = main?.dataset.liveMoment;
 let waits = false;
 let spoken = "";
 let spokeAt = 0;
+let pressed = null;
 const shown = new Map();
 
 function schedule(delay = 0) {
@@ -37,16 +40,20 @@ async function refresh() {
   timer = 0;
   last = Date.now();
   if (document.hidden) return;
+  asking = new AbortController();
+  const { signal } = asking;
   let answer;
+  let html;
   try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Live": "1" } });
+    answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Live": "1" }, signal });
+    html = await answer.text();
   } catch {
-    return schedule(SLOW_MS[0]);
+    return signal.aborted ? undefined : schedule(SLOW_MS[0]);
   }
   if (answer.redirected && new URL(answer.url).pathname === "/sign-in") return;
   if (answer.status >= 500) return schedule(SLOW_MS[0]);
   if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const page = new DOMParser().parseFromString(html, "text/html");
   const parts = [...document.querySelectorAll("[data-live]")];
   // It has become another page, such as the report of a release that has ended.
   if (String(names(document)) !== String(names(page)) && !typed()) return location.reload();
@@ -55,11 +62,11 @@ async function refresh() {
   for (const part of parts) {
     const next = page.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
     if (!next) continue;
-    const html = next.innerHTML;
-    if (html === (shown.get(part.dataset.live) ?? part.innerHTML)) continue;
+    const inner = next.innerHTML;
+    if (inner === (shown.get(part.dataset.live) ?? part.innerHTML)) continue;
     const selection = getSelection();
     const selecting = !selection.isCollapsed && part.contains(selection.anchorNode);
-    if (selecting || part.contains(document.activeElement)) {
+    if (selecting || part.contains(document.activeElement) || part.contains(pressed)) {
       waits = true;
       continue;
     }
@@ -67,7 +74,7 @@ async function refresh() {
       next.querySelector(`#${CSS.escape(open.id)}`)?.setAttribute("open", "");
     }
     const heights = [...part.querySelectorAll(KEEPING)].map((each) => each.getBoundingClientRect().height);
-    shown.set(part.dataset.live, html);
+    shown.set(part.dataset.live, inner);
     part.replaceWith(document.adoptNode(next));
     const kept = next.querySelectorAll(KEEPING);
     if (kept.length !== heights.length) continue;
@@ -114,9 +121,14 @@ function connect() {
   };
 }
 
+// A request that ends because its page is left has not failed: WebKit may keep the page for Back, and
+// then it asks at once.
 function disconnect() {
   source?.close();
   source = null;
+  asking?.abort();
+  clearTimeout(timer);
+  timer = 0;
 }
 
 if (address) {
@@ -131,6 +143,19 @@ if (address) {
     schedule();
   });
   addEventListener("pagehide", disconnect);
+  // What is pressed has no focus in Safari; and its click comes a little after it is let go.
+  document.addEventListener("pointerdown", (event) => {
+    if (!event.button) pressed = event.target;
+  });
+  for (const name of ["pointerup", "pointercancel", "contextmenu"]) {
+    document.addEventListener(name, () => {
+      const was = pressed;
+      setTimeout(() => {
+        if (pressed === was) pressed = null;
+        if (waits) schedule();
+      }, CLICK_MS);
+    });
+  }
   // A part that was in use gets its news once it is left.
   document.addEventListener("focusout", () => waits && schedule());
   document.addEventListener("selectionchange", () => waits && getSelection().isCollapsed && schedule());

@@ -46,6 +46,11 @@ if (palette) {
     waiting = setTimeout(() => search(event.target.value), 120);
   });
   palette.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      // A search field takes it for itself: it is emptied, and in Safari the palette stays for ever.
+      event.preventDefault();
+      return palette.hidePopover();
+    }
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
     const links = [...palette.querySelectorAll("a")];
     if (!links.length) return;
@@ -54,6 +59,8 @@ if (palette) {
     const next = event.key === "ArrowDown" ? at + 1 : at - 1;
     (links[next] ?? palette.querySelector("input")).focus();
   });
+  // Back may bring the page as it was left, and then without what led away from it.
+  addEventListener("pagehide", () => palette.hidePopover());
   palette.querySelector("form").addEventListener("submit", (event) => {
     const first = palette.querySelector("[data-results] a");
     if (!first) return;
