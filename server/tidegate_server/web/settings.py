@@ -49,7 +49,7 @@ class ApiSettings:
     origins_cache_seconds: float = 2.0
     body_limit: int = MEGABYTE
     report_limit: int = 4 * MEGABYTE
-    reports_per_minute: int = 60_000
+    reports_per_minute: int = 100_000
     webhook_networks: AllowedNetworks = PUBLIC_ONLY
     identity_provider_networks: AllowedNetworks = PUBLIC_ONLY
     trusted_proxies: tuple[IPNetwork, ...] = LOOPBACK
