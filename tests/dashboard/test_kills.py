@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from tidegate_server.dashboard.pages import release as release_page
 from tidegate_server.dashboard.words import link_words
+from tidegate_server.store import Store
 
 from tests.dashboard.test_pages import PLACE, check
 from tests.dashboard.test_release_states import text_of
@@ -129,6 +131,19 @@ def test_the_report_of_a_release_has_its_kill_however_much_happened_to_the_flag_
     page = text_of(check(checkout.get(f"{PLACE}/releases/{release.rpartition('/')[2]}")))
     assert "killed checkout. “charged twice”" in page
     assert "“tried”" not in page
+
+
+def test_the_report_of_a_release_is_shown_where_the_clock_has_gone_back(
+    checkout: Caller, release: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier_ms = store.now_ms() - 3_600_000
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "now_ms", lambda _: earlier_ms)
+        checkout.post_ok(f"{release}/rollback", {"reason": "it was slow"})
+    ended: Any = checkout.get(release).json
+    assert ended["ended_at"] < ended["started_at"]
+    page = text_of(check(checkout.get(f"{PLACE}/releases/{release.rpartition('/')[2]}")))
+    assert "it was slow" in page
 
 
 def test_an_unknown_tag_has_nothing_to_kill(checkout: Caller) -> None:

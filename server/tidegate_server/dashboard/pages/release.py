@@ -149,7 +149,9 @@ def _acts(project: str, environment: str, release: dict[str, Any]) -> list[dict[
     # Of the flag, only what came meanwhile: a long history before and after costs nothing.
     asked = {"environment": environment, "from": release["started_at"], "limit": ACTS}
     if release["ended_at"] is not None:
-        after = words.parse_instant(release["ended_at"]) + timedelta(milliseconds=1)
+        # The clock may have gone back meanwhile.
+        ends = (release["started_at"], release["ended_at"])
+        after = max(map(words.parse_instant, ends)) + timedelta(milliseconds=1)
         asked["to"] = after.isoformat()
     flag = api.get_if_allowed(*audit, key=release["flag"], **asked)
     acts: list[dict[str, Any]] = [] if about is None else about["items"]
