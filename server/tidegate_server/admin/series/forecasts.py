@@ -20,7 +20,11 @@ from tidegate_server.domain.project_documents import progress_address
 from tidegate_server.domain.release import Release
 from tidegate_server.random_seeds import random_generator
 from tidegate_server.store import Store
-from tidegate_server.whatif.release_forecast import ReleaseForecast, forecast_release
+from tidegate_server.whatif.release_forecast import (
+    HORIZON_MS,
+    ReleaseForecast,
+    forecast_release,
+)
 
 CPU_LIMIT_SECONDS = 2.0
 """How long a core may work on the rehearsals; they look less far ahead if it is not enough.
@@ -73,15 +77,12 @@ def forecast(store: Store, project: str, environment: str, id: str) -> ReleaseFo
         _kept.move_to_end(key)
         return kept.forecast
     progress: Progress = follow_release(known.document, release)
-    cut_short = False
 
     def is_over() -> bool:
-        nonlocal cut_short
-        cut_short = (
+        return (
             time.thread_time() - worked >= CPU_LIMIT_SECONDS
             or time.monotonic() - began >= TIME_LIMIT_SECONDS
         )
-        return cut_short
 
     made = forecast_release(
         release,
@@ -89,6 +90,7 @@ def forecast(store: Store, project: str, environment: str, id: str) -> ReleaseFo
         partial(random_generator, 0, f"{id} {known.revision}"),
         is_over=is_over,
     )
+    cut_short = bool(made.rehearsals) and made.until_ms < made.made_ms + HORIZON_MS
     kept_seconds = KEPT_TIMES * (time.thread_time() - worked)
     evaluation = None if cut_short else known.revision
     _kept[key] = _Kept(made, evaluation, time.monotonic() + kept_seconds)
