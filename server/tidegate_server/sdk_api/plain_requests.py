@@ -34,13 +34,7 @@ from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import EXTENSION, Backend
 from tidegate_server.web.etags import parse_version
 from tidegate_server.web.event_stream import HEADERS as STREAM_HEADERS
-from tidegate_server.web.request_bodies import (
-    JSON,
-    LARGE_BODY,
-    decompress,
-    replace_body,
-    uncompressed_length,
-)
+from tidegate_server.web.request_bodies import JSON, LARGE_BODY, replace_body
 
 STREAM = ("GET", "/sdk/v1/stream")
 REPORTS = ("POST", "/sdk/v1/reports")
@@ -146,9 +140,8 @@ class PlainRequests:
         environ["wsgi.input"] = io.BytesIO(body)  # for the route
         try:
             if encoding:
-                whole = uncompressed_length(body, limit=backend.settings.report_limit)
-                services.report_rates.take(token.id, max(len(body), whole), counted=len(body))
-                body = decompress(body, whole)
+                limit = backend.settings.report_limit
+                body = services.decompress_report(token.id, body, len(body), limit)
                 replace_body(environ, body)
             report = read_plain(body, token.name) if len(body) <= LARGE_BODY else None
             if report is None:

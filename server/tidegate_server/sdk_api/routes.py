@@ -24,14 +24,7 @@ from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.etags import client_has, parse_version, with_etag
-from tidegate_server.web.request_bodies import (
-    JSON,
-    decompress,
-    is_gzip,
-    read_bytes,
-    replace_body,
-    uncompressed_length,
-)
+from tidegate_server.web.request_bodies import JSON, is_gzip, read_bytes, replace_body
 
 blueprint = Blueprint("sdk", __name__, description="What SDKs in applications use")
 
@@ -171,13 +164,12 @@ def limit_reports() -> None:
         return
     length, limit = request.content_length, backend().settings.report_limit
     size = limit if length is None else min(length, limit)
-    rates, token = services().report_rates, current_token().id
-    rates.take(token, size)
+    token = current_token().id
+    services().report_rates.take(token, size)
     if is_gzip(request):
         compressed = read_bytes(request, limit)
-        whole = uncompressed_length(compressed, limit=limit)
-        rates.take(token, max(size, whole), counted=size)
-        replace_body(request.environ, decompress(compressed, whole))
+        body = services().decompress_report(token, compressed, size, limit)
+        replace_body(request.environ, body)
         # What the request has read already.
         vars(request).pop("stream", None)
         vars(request).pop("_cached_data", None)

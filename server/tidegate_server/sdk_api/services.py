@@ -16,6 +16,7 @@ from tidegate_server.store import Store
 from tidegate_server.store.feed import Place
 from tidegate_server.store.reports import Report, Reported
 from tidegate_server.web.backend import Backend
+from tidegate_server.web.request_bodies import decompress, uncompressed_length
 
 EXTENSION = "tidegate.sdk_api"
 
@@ -27,6 +28,23 @@ class Services:
     report_rates: ReportRates
     seen_users: SeenUserReports
     streamed_environments: StreamedEnvironments
+
+    def decompress_report(self, token: str, compressed: bytes, counted: int, limit: int) -> bytes:
+        """Return a report without compression, counted against the rate of its token before that.
+
+        Args:
+            token: the id of the token.
+            compressed: what was sent.
+            counted: for how many bytes it was counted before it was read.
+            limit: the most bytes that it may have.
+
+        Raises:
+            RateLimited: the token has sent too many.
+            HTTPException: as ``uncompressed_length`` and ``decompress`` raise it.
+        """
+        length = uncompressed_length(compressed, limit=limit)
+        self.report_rates.take(token, max(counted, length), counted=counted)
+        return decompress(compressed, length)
 
     def count_report(
         self, store: Store, place: Place, report: Report
