@@ -25,7 +25,7 @@ DEFAULT_TRUSTED_PROXIES = "127.0.0.1,::1"
 """A proxy on the same machine. Whoever can connect from there is on the machine too."""
 
 DEFAULT_REPORTS_PER_MINUTE = 100_000
-"""25,000 instances with one token send 75,000 to each of two web processes, if evenly."""
+"""25,000 instances with one token send 75,000 to each of two web processes, if evenly spread."""
 
 DEFAULT_SESSION_IDLE = 12 * 3600
 DEFAULT_SESSION_LIMIT = 7 * 24 * 3600
