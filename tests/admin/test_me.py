@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyotp
 import pytest
 from flask import Flask
+from tidegate_server.admin.sign_in import attempts
 from tidegate_server.store import Store
+from tidegate_server.store.sign_in_attempts import Limit
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
 from tests.people import PASSWORD, Browser, join, sign_in, signed_in
@@ -224,6 +227,37 @@ def test_an_invitation_does_not_replace_the_second_factor(
     accepted = post("/api/v1/invitations/accept", json={**body, "recovery_code": codes[1]})
     assert accepted.status_code == 200
     assert sign_in(app, "ada@example.com").status_code == 401
+
+
+def test_codes_are_guessed_slowly_however_many_addresses_guess(
+    app: Flask, admin: Caller, ada: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "CODE", Limit("code", 2, 60))
+    _, codes, _ = add_second_factor(ada)
+    link = admin.post_ok(f"/api/v1/people/{ada.person['id']}/invitation", {})["link"]
+    client, number = app.test_client(), 0
+
+    def send(path: str, body: dict[str, Any], address: str = "") -> str:
+        nonlocal number
+        number += 1
+        where = {"REMOTE_ADDR": address or f"203.0.113.{number}"}
+        answer = client.post(path, json=body, environ_overrides=where)
+        return "" if answer.status_code == 200 else slug(answer)
+
+    accept = {"invitation": link, "name": "Ada", "password": "seven calm rivers bend"}
+    wrong = {**accept, "code": "000000"}
+    # Who sends no code guesses none.
+    assert {send("/api/v1/invitations/accept", accept) for _ in range(4)} == {
+        "second-factor-required"
+    }
+    tried = [send("/api/v1/invitations/accept", wrong) for _ in range(3)]
+    assert tried == ["wrong-password", "wrong-password", "rate-limited"]
+    password = {"email": "ada@example.com", "password": PASSWORD, "recovery_code": codes[0]}
+    assert send("/api/v1/sign-in", password) == "rate-limited"
+    assert send("/api/v1/sign-in", password, "127.0.0.1") == "", "Ada has signed in there before"
+    log = admin.get("/api/v1/audit?action=person.sign_in_slowed").json
+    assert log is not None
+    assert [each["details"]["limit"] for each in log["items"]] == ["code"]
 
 
 def test_a_name_cannot_look_like_somebody_elses_in_the_audit(app: Flask, admin: Caller) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -18,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from tests.admin.test_hooks import HOOK
 from tests.http_application import SECRET_KEY
-from tests.http_calls import PROJECT, Caller, slug
+from tests.http_calls import PRODUCTION, PROJECT, Caller, slug
 from tests.waiting import until
 
 GUESS = "tg_viewer_4f2a91c07d3e_0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -93,6 +94,40 @@ def test_guesses_at_the_secret_of_a_hook_and_at_the_url_of_a_stream_are_slowed_t
     # Whoever has no secret guesses none.
     assert app.test_client().post(hook["path"]).status_code == 401
     assert count(raw, "127.0.0.1") == 4
+
+
+def test_guesses_at_shared_links_are_slowed_too(
+    app: Flask, checkout: Caller, release: str, raw: redis.Redis
+) -> None:
+    shares = f"{PRODUCTION}/shares"
+    report = checkout.post_ok(shares, {"kind": "report", "release": release.rpartition("/")[2]})
+    badge = checkout.post_ok(shares, {"kind": "badge", "flag": "checkout", "lasts": None})
+    works = [urlsplit(each["link"]).path for each in (report, badge)]
+    secret = works[0].rpartition("/")[2]
+    opening = f"/api/v1/shared/default/{report['id']}"
+    visitor = app.test_client()
+    tried = [
+        visitor.get(works[0].replace(secret, "guess")).status_code,
+        visitor.get(f"/badge/default/{report['id']}/guess.svg").status_code,
+        visitor.post(opening, json={"secret": "guess"}).status_code,
+        visitor.get("/shared/default/0123456789ab/guess").status_code,
+        visitor.post(opening, json={"secret": "guess"}).status_code,
+    ]
+    assert tried == [404, 404, 404, 429, 429]
+    assert [visitor.get(each).status_code for each in works] == [200, 200]
+    assert visitor.post(opening, json={"secret": secret}).status_code == 200
+    assert call(app, GUESS).status_code == 429, "guesses of all kinds count together"
+
+
+def test_a_link_that_has_expired_is_no_guess(
+    app: Flask, checkout: Caller, release: str, raw: redis.Redis
+) -> None:
+    id = release.rpartition("/")[2]
+    new = {"kind": "report", "release": id, "lasts": "1ms"}
+    link = checkout.post_ok(f"{PRODUCTION}/shares", new)["link"]
+    visitor = app.test_client()
+    assert {visitor.get(urlsplit(link).path).status_code for _ in range(5)} == {404}
+    assert count(raw, "127.0.0.1") == 0
 
 
 def test_tokens_that_work_are_not_counted(app: Flask, admin: Caller, raw: redis.Redis) -> None:

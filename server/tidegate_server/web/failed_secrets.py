@@ -1,6 +1,6 @@
 """Slow the guessing of secrets: an address that sends too many that do not work has to wait.
 
-Secrets are those of tokens and hooks, and the signatures of streams' URLs.
+Secrets are those of tokens, hooks and shared links, and the signatures of streams' URLs.
 
 They are counted in the store, for all processes together, as attempts to sign in are. A secret that
 works is neither counted nor refused, wherever it comes from. A process remembers which addresses

@@ -135,7 +135,7 @@ def revoke_share_link(project: str, environment: str, share: str) -> Response:
     body=OpenBody,
     response=OpenedAnswer,
     etag=False,
-    errors=(HTTPStatus.NOT_FOUND,),
+    errors=(HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS),
 )
 def open_share(given: dict[str, Any], project: str, share: str) -> Response:
     """Say what a link shows. It needs the link's secret and nothing else."""
@@ -145,7 +145,10 @@ def open_share(given: dict[str, Any], project: str, share: str) -> Response:
     # A digest is compared also where there is no link, so that both take as long.
     digest = found.digest if found is not None else "0" * 64
     matches = token_secrets.secret_matches(services.settings.secret_key, given["secret"], digest)
-    if not matches or found is None or found.has_expired(services.store.now_ms()):
+    if not matches or found is None:
+        services.authenticator.count_guess(NO_LINK)
+        raise NotFound(NO_LINK)
+    if found.has_expired(services.store.now_ms()):
         raise NotFound(NO_LINK)
     state, percentage = _state(project, found)
     answer = {

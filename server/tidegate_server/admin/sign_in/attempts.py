@@ -3,6 +3,9 @@
 Three limits hold at the same time: of one address for one account, of one address for all
 accounts, and of all addresses for one account. The last one does not count for an address from
 which the person has signed in lately, so a stranger's guesses keep only strangers waiting.
+
+One-time codes have a limit of their own: six digits are few, and whoever guesses them has the
+password or an invitation already.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from tidegate_server.web.trusted_proxies import network_of
 PAIR = Limit("pair", 10, 5 * 60)
 ADDRESS = Limit("address", 100, 5 * 60)
 ACCOUNT = Limit("account", 50, 15 * 60)
+CODE = Limit("code", 50, 6 * 60 * 60)
 NOBODY = "nobody"
 """The id of no person. What is looked up for it takes as long as for somebody."""
 PROVIDER = Limit("provider", 50, 5 * 60)
@@ -70,6 +74,19 @@ class GuardedAttempt:
 
     def _count(self, limit: Limit, name: str) -> None:
         count_attempt(self._store, limit, name, self._address, self._person)
+
+
+def count_code(store: Store, person: str, address: str) -> None:
+    """Count an attempt to use a one-time code or a recovery code of a person.
+
+    It does not count where they have signed in lately: only the other limits hold there.
+
+    Raises:
+        RateLimited: there were too many, from all other addresses together.
+    """
+    network = network_of(address)
+    if not store.sign_in_attempts.knows(person, network, store.now_ms()):
+        count_attempt(store, CODE, person, network, person)
 
 
 def count_attempt(store: Store, limit: Limit, name: str, network: str, person: str = "") -> None:

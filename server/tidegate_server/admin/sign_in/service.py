@@ -9,7 +9,7 @@ import structlog
 from tidegate_server.admin.access_documents import read_access_documents
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import SERVER
-from tidegate_server.admin.sign_in.attempts import NOBODY, GuardedAttempt
+from tidegate_server.admin.sign_in.attempts import NOBODY, GuardedAttempt, count_code
 from tidegate_server.domain import credential_edits
 from tidegate_server.domain.change import Change, Stored
 from tidegate_server.domain.passwords import password_problem
@@ -109,12 +109,14 @@ def _require_second_factor(
     Raises:
         SecondFactorRequired: neither code was given.
         WrongPassword: the code is wrong, or was used before.
+        RateLimited: there were too many codes.
     """
     if not account.credential.document.totp_confirmed:
         return
     if not code and not recovery_code:
         raise SecondFactorRequired("Send a one-time code or a recovery code, too.")
     person = account.person
+    count_code(store, person.id, current_address())
 
     def make_change() -> Change:
         stored = store.get(SERVER, credential_address(person.id))
@@ -177,7 +179,7 @@ def accept_invitation(
         WrongPassword: the code is wrong.
         Invalid: the invitation does not work, or the name, email or password is not good enough.
         NotPossible: the person may not sign in any more.
-        RateLimited: there were too many attempts from this address.
+        RateLimited: there were too many attempts from this address, or too many codes.
     """
     store, key = backend().store, backend().settings.secret_key
     attempt, id, secret = _invitation_attempt(text)
