@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,19 @@ def tls_program() -> str:
     if found is None or shutil.which("openssl") is None:
         pytest.skip("needs valkey-check-rdb (valkey-tools) and openssl")
     return found
+
+
+def count_contexts(monkeypatch: pytest.MonkeyPatch) -> list[ssl.SSLContext]:
+    """Return a list to which every context that reads the machine's authorities is added."""
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def counted(*arguments: Any, **options: Any) -> ssl.SSLContext:
+        made.append(make(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    return made
 
 
 class Node:

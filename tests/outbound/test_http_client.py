@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY
-from tidegate_server.outbound import http_client
 from tidegate_server.outbound.http_client import HttpClient, HttpResult
 
 from tests.receiver import BREAK, DRIP, HANG, LOOPBACK, PATH, Answer, receiver
@@ -253,8 +252,7 @@ class TestTls:
     def test_a_trusted_certificate_is_accepted(
         self, certificate: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        trusting = ssl.create_default_context(cafile=str(certificate))
-        monkeypatch.setattr(http_client, "_tls_context", lambda: trusting)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         with self.serving(certificate) as url:
             assert post(url, 5).status == 204
 
@@ -262,8 +260,7 @@ class TestTls:
     def test_the_certificate_must_be_for_the_name_in_the_url(
         self, certificate: Path, monkeypatch: pytest.MonkeyPatch, host: str
     ) -> None:
-        trusting = ssl.create_default_context(cafile=str(certificate))
-        monkeypatch.setattr(http_client, "_tls_context", lambda: trusting)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         resolve_to(monkeypatch, ["127.0.0.1"])
         names: list[str | None] = []
         with self.serving(certificate, names) as url:

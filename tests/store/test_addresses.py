@@ -23,7 +23,7 @@ def test_a_single_server_may_have_a_database_and_files_for_tls() -> None:
     address = parse_store_url("valkeys://dana:a%3Fb@host?db=4&ca=/a%20b/ca.pem&cert=/c&key=/k")
     files = {"ssl_ca_certs": "/a b/ca.pem", "ssl_certfile": "/c", "ssl_keyfile": "/k"}
     assert address.url == "rediss://dana:a%3Fb@host"
-    assert address.credentials == {"db": 4, **files}
+    assert address.credentials == {"db": 4, "ssl": True, **files}
 
 
 def test_sentinels_name_a_service_and_may_have_users_of_their_own() -> None:

@@ -11,7 +11,7 @@ from tidegate_server.store import Store
 
 from tests.store.changes import PRODUCTION, SHOP, audit, change, place, put, refreshed
 from tests.store.test_topologies import USER
-from tests.topologies import Certificate, Node, single_topology
+from tests.topologies import Certificate, Node, count_contexts, single_topology
 from tests.waiting import PATIENCE_SECONDS, until
 
 
@@ -41,6 +41,17 @@ def test_a_user_with_the_documented_permissions_commits_and_hears_changes(
     assert store.get(SHOP, place("tls")) is not None
     assert store.durability() == "disk"
     store.close()
+
+
+def test_connections_share_what_they_read_of_the_machine(
+    running: tuple[Node, Certificate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, certificate = running
+    made = count_contexts(monkeypatch)
+    url = f"valkeys://127.0.0.1:{node.port}/0?{certificate.options}"
+    for _ in range(2):
+        Store.connect(url).close()
+    assert len(made) <= 1
 
 
 def test_the_error_says_what_is_wrong_with_the_certificate(

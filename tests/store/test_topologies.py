@@ -13,7 +13,13 @@ from tidegate_server.store import Store
 
 from tests.store.changes import PRODUCTION, SHOP, audit, change, place, put, refreshed
 from tests.stores import TOPOLOGIES
-from tests.topologies import Certificate, ClusterTopology, RunningTopology, SentinelTopology
+from tests.topologies import (
+    Certificate,
+    ClusterTopology,
+    RunningTopology,
+    SentinelTopology,
+    count_contexts,
+)
 from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.topologies
@@ -54,6 +60,14 @@ def test_a_user_with_the_documented_permissions_can_do_everything(
     ) as refused:
         Store.connect(topology.url.replace("://", "://flags:wrong@"))
     assert "flags" not in refused.value.message
+
+
+def test_connections_share_what_they_read_of_the_machine(
+    topology: RunningTopology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = count_contexts(monkeypatch)
+    Store.connect(topology.url).close()
+    assert len(made) <= 1
 
 
 def test_a_store_whose_certificate_is_of_another_authority_is_refused(

@@ -21,12 +21,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TypeAlias
 from urllib.parse import SplitResult
 
 from tidegate_server.domain.network_addresses import AllowedNetworks
 from tidegate_server.outbound.name_lookup import Endpoint, NameLookup
+from tidegate_server.tls_contexts import tls_context
 from tidegate_server.urls import split_url
 
 NOT_PUBLIC = "refused: not a public address"
@@ -188,7 +188,7 @@ class _Connection(http.client.HTTPConnection):
             self.sock = self._socket = connected
             self._check_not_expired()
             return
-        encrypted = _tls_context().wrap_socket(
+        encrypted = tls_context().wrap_socket(
             connected, server_hostname=self.host.removesuffix("."), do_handshake_on_connect=False
         )
         self.sock = self._socket = encrypted
@@ -227,11 +227,6 @@ class _Connection(http.client.HTTPConnection):
             with suppress(OSError):
                 # The method of an SSLSocket would first exchange a TLS goodbye.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 def _ms_since(start: float) -> int:

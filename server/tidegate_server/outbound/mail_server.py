@@ -16,6 +16,7 @@ from email.message import EmailMessage
 from enum import StrEnum
 
 from tidegate_server.outbound.http_client import HttpResult
+from tidegate_server.tls_contexts import tls_context
 
 
 class MailTls(StrEnum):
@@ -89,7 +90,7 @@ class MailServer:
         return 250 if len(refused) < len(recipients) else 550
 
     def _connect(self, timeout_s: float) -> smtplib.SMTP:
-        context = ssl.create_default_context()
+        context = tls_context()
         if self.tls is MailTls.IMPLICIT:
             return smtplib.SMTP_SSL(self.host, self.port, timeout=timeout_s, context=context)
         connection = smtplib.SMTP(self.host, self.port, timeout=timeout_s)

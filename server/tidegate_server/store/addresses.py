@@ -99,7 +99,7 @@ def _parse_single(scheme: str, rest: str) -> StoreAddress:
     if database := options.get("db"):
         credentials["db"] = _database(database)
     if scheme == "rediss":
-        credentials |= _tls_files(options)
+        credentials |= {"ssl": True, **_tls_files(options)}
     elif given := sorted(options.keys() & TLS_FILES):
         raise _refused(f"has the option {given[0]}, which needs TLS: valkeys://")
     return StoreAddress(Topology.SINGLE, f"{scheme}://{place}", credentials=credentials)

@@ -41,6 +41,7 @@ from tidegate_server.store.connection import (
     client_options,
     reason_of,
 )
+from tidegate_server.store.tls_connections import with_shared_tls
 
 T = TypeVar("T")
 
@@ -69,11 +70,17 @@ class ClusterConnection(Connection):
     """
 
     def __init__(self, address: StoreAddress, answer_seconds: float) -> None:
-        self._options = {**client_options(answer_seconds), **address.credentials}
-        nodes = [ClusterNode(*host) for host in address.hosts]  # type: ignore[no-untyped-call]
+        self._options = {**client_options(answer_seconds), **with_shared_tls(address.credentials)}
+        first, *others = address.hosts
+        nodes = [ClusterNode(*each) for each in others]  # type: ignore[no-untyped-call]
         try:
+            # The library uses a class of connections only with a URL; its own reads every
+            # authority of the machine for each connection.
             self._cluster = RedisCluster(
-                startup_nodes=nodes, require_full_coverage=False, **self._options
+                url=_url(*first),
+                startup_nodes=nodes,
+                require_full_coverage=False,
+                **self._options,
             )
         except (RedisError, RedisClusterException) as error:
             cause = error.__cause__ if isinstance(error.__cause__, RedisError) else None
@@ -209,7 +216,7 @@ class ClusterConnection(Connection):
             if node.name not in primaries:
                 return  # nothing is sent to it any more
             options = {**self._options, "socket_timeout": ASK_SECONDS}
-            with redis.Redis(host=node.host, port=node.port, **options) as asking:
+            with redis.Redis.from_url(_url(node.host, node.port), **options) as asking:
                 asking.ping()
 
         def reconnect() -> None:
@@ -229,6 +236,10 @@ class ClusterConnection(Connection):
 
 
 WITHOUT_KEYS = frozenset({"PING", "TIME", "INFO", "SCAN"})
+
+
+def _url(host: str, port: int) -> str:
+    return f"redis://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _first_key(command: Sequence[Any]) -> bytes | None:

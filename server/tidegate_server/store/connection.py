@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar
@@ -28,6 +27,12 @@ from tidegate_server import tracing
 from tidegate_server.errors import StartupRefused, StoreUnavailable
 from tidegate_server.store.addresses import TLS_FILES, Topology, parse_store_url
 from tidegate_server.store.breaker import Breaker
+from tidegate_server.store.tls_connections import (
+    PrimaryTlsConnection,
+    TlsConnection,
+    with_shared_tls,
+)
+from tidegate_server.tls_contexts import tls_context
 
 T = TypeVar("T")
 Command: TypeAlias = tuple[Any, ...]
@@ -93,6 +98,12 @@ def client_options(answer_seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
 class Sentinels(Sentinel):
     """The Sentinels of a store."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+        if options["sentinel_kwargs"].get("ssl"):
+            for each in self.sentinels:
+                each.connection_pool.connection_class = TlsConnection
+
     def discover_master(self, service_name: str) -> Any:
         """Return the address of the primary; where none answers, the error says why."""
         try:
@@ -113,14 +124,17 @@ def open_client(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis
     options = client_options(answer_seconds)
     if address.topology is Topology.SENTINEL:
         asking = {**options, "socket_timeout": ASK_SECONDS, **address.sentinel_credentials}
-        sentinel = Sentinels(  # type: ignore[no-untyped-call]
-            address.hosts, sentinel_kwargs=asking, **options, **address.credentials
+        sentinel = Sentinels(
+            address.hosts,
+            sentinel_kwargs=asking,
+            **options,
+            **with_shared_tls(address.credentials, PrimaryTlsConnection),
         )
         client: redis.Redis = sentinel.master_for(address.service)  # type: ignore[no-untyped-call]
         return client
     if address.topology is Topology.CLUSTER:
         raise StartupRefused("A Cluster has no single server to connect to.")
-    return redis.Redis.from_url(address.url, **options, **address.credentials)
+    return redis.Redis.from_url(address.url, **options, **with_shared_tls(address.credentials))
 
 
 def open_connection(url: str, answer_seconds: float = ANSWER_SECONDS) -> Connection:
@@ -151,9 +165,7 @@ def _check_tls_files(credentials: Mapping[str, Any]) -> None:
     if credentials.keys().isdisjoint(TLS_FILES.values()):
         return  # to read the machine's authorities takes longer than the rest of a start
     try:
-        context = ssl.create_default_context(cafile=credentials.get("ssl_ca_certs"))
-        if "ssl_certfile" in credentials:
-            context.load_cert_chain(credentials["ssl_certfile"], credentials["ssl_keyfile"])
+        tls_context(*(credentials.get(word) for word in TLS_FILES.values()))
     except OSError as error:
         raise StartupRefused(
             "TIDEGATE_STORE_URL has the option ca, cert or key, whose file cannot be read, or has "
