@@ -81,7 +81,10 @@ def test_the_cleanup_names_environments_that_can_serve_the_other_variant(
     assert checkout.post(f"{release}/rollback").status_code == 200
     explanation = checkout.get(f"{release}/explanation").json
     assert explanation is not None
-    assert "development can serve on" in explanation["cleanup"][1]
+    done, still = explanation["cleanup"][:2]
+    assert done == {"text": "In production checkout serves off now.", "done": True}
+    assert "development can serve on" in still["text"]
+    assert not still["done"]
 
 
 def test_the_explanation_has_decisions_with_their_evidence(

@@ -290,6 +290,17 @@ class TestLedger:
         assert checkout.json("release", "explain", "checkout")["cleanup"] == []
         assert checkout.run("release", "replay", "checkout").status == 0
 
+    def test_what_is_done_after_a_release_is_told_from_what_is_left_to_do(
+        self, checkout: Tidegate
+    ) -> None:
+        arguments = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful")
+        checkout.json(*arguments)
+        checkout.ok("release", "rollback", "checkout", "--reason", "not yet")
+        explanation = checkout.ok("release", "explain", "checkout")
+
+        assert "[x] In production checkout serves off now." in explanation
+        assert "[ ] In the code: fix what on does" in explanation
+
 
 class TestBacktest:
     def test_a_policy_is_backtested_on_an_evaluated_release(

@@ -16,7 +16,7 @@ from tidegate_server.domain.ladder import ladder, serve_text
 from tidegate_server.domain.policy import NoData, Policy, Undecided
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.release_state_machine import Initiator
-from tidegate_server.ledger.cleanup import FlagUse
+from tidegate_server.ledger.cleanup import CleanupStep, FlagUse
 from tidegate_server.ledger.entry import Entry, ledger_entry
 from tidegate_server.ledger.explain import AuditedAction, Chapter, Explanation, explain
 
@@ -164,9 +164,11 @@ def test_a_rollback_has_its_evidence_and_what_is_left_to_do_in_the_code() -> Non
     assert "treatment: 25 users failed in 200 operations" in explanation.ending
     assert "treatment 200 operations, 25 errors (12.5 %)" in explanation.ending
     where, both, code = explanation.cleanup
-    assert where == "In production checkout serves off now."
-    assert "staging can serve on; staging has an active release" in both
-    assert code.startswith("In the code: fix what on does and start another release")
+    assert where == CleanupStep("In production checkout serves off now.", done=True)
+    assert not both.done
+    assert not code.done
+    assert "staging can serve on; staging has an active release" in both.text
+    assert code.text.startswith("In the code: fix what on does and start another release")
 
 
 def test_after_a_completed_release_the_code_of_the_control_can_be_removed() -> None:
@@ -174,7 +176,8 @@ def test_after_a_completed_release_the_code_of_the_control_can_be_removed() -> N
     explained.until(State.COMPLETED)
     _, code = explained.explanation(FlagUse((("production", "on"),))).cleanup
 
-    assert code == (
+    assert not code.done
+    assert code.text == (
         "In the code: keep what on does, remove what off did together with the call that "
         "evaluates checkout, and then delete the flag."
     )
@@ -261,12 +264,15 @@ def test_a_flag_that_was_edited_after_the_release_is_described_as_it_is_now() ->
         FlagUse((("production", "on"),)), default=Serve("on"), kill=BURNS
     )
 
-    assert explanation.cleanup == (
-        "When the release ended, checkout served off in production; somebody has changed it "
-        "since: it serves on now.",
-        "Everyone gets off at present: the flag is killed by ann (tok_1) since 1970-01-01 00:00:03 "
-        "UTC: it burns.",
-        "The code still needs both variants: production can serve on. Change these first.",
+    assert explanation.cleanup == tuple(
+        CleanupStep(text)
+        for text in (
+            "When the release ended, checkout served off in production; somebody has changed it "
+            "since: it serves on now.",
+            "Everyone gets off at present: the flag is killed by ann (tok_1) since 1970-01-01 "
+            "00:00:03 UTC: it burns.",
+            "The code still needs both variants: production can serve on. Change these first.",
+        )
     )
 
 
@@ -274,24 +280,27 @@ def test_a_killed_or_disabled_flag_does_not_serve_what_won() -> None:
     explained = ExplainedRelease()
     explained.until(State.COMPLETED)
     killed = explained.explanation(default=Serve("on"), kill=BURNS).cleanup
-    assert killed[0] == "In production checkout serves on once the flag is restored."
-    assert killed[1].startswith("Everyone gets off at present: the flag is killed")
+    assert killed[0] == CleanupStep("In production checkout serves on once the flag is restored.")
+    assert killed[1].text.startswith("Everyone gets off at present: the flag is killed")
     disabled = explained.explanation(
         default=Serve("on"), enabled=False, disabled=Disabled("ann (tok_1)", "", 3_000)
     ).cleanup
-    assert disabled[0] == "In production checkout serves on once the flag is switched on."
+    assert disabled[0] == CleanupStep(
+        "In production checkout serves on once the flag is switched on."
+    )
 
 
 def test_a_flag_or_a_rule_that_is_gone_serves_nothing_now() -> None:
     explained = ExplainedRelease()
     explained.until(State.COMPLETED)
     gone = explain(explained.release, "production", explained.ledger, [], FlagUse(), 10**9)
-    assert gone.cleanup == ("Flag checkout does not exist any more in production.",)
+    nothing = "Flag checkout does not exist any more in production."
+    assert gone.cleanup == (CleanupStep(nothing, done=True),)
     rungs = ladder(Targeting("checkout", True, "off", Serve("off")), None, None, 10**9)
     in_rule = replace(explained.release, rule="staff")
     use = FlagUse(ladder=rungs)
     [line] = explain(in_rule, "production", explained.ledger, [], use, 10**9).cleanup
-    assert line == (
+    assert line == CleanupStep(
         "When the release ended, rule staff of checkout served on in production; somebody has "
         "removed this rule since."
     )

@@ -121,7 +121,7 @@ def test_the_explanation_has_the_decisions_of_the_policy_and_the_moves_of_people
         ("dana", "restore"),
         ("dana", "resume"),
     ]
-    assert story.cleanup[0] == "In production checkout serves on now."
+    assert story.cleanup[0].text == "In production checkout serves on now."
 
 
 def test_the_report_of_a_release_says_whom_it_harmed_and_spared(deployment: Deployment) -> None:

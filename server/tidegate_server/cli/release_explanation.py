@@ -21,8 +21,9 @@ def explanation_view(explanation: Json) -> Group:
     for chapter in explanation["chapters"]:
         lines += ["", _bold(chapter["title"]), *_chapter(chapter)]
     lines += ["", cell(explanation["ending"])]
+    steps = [f"[{'x' if each['done'] else ' '}] {each['text']}" for each in explanation["cleanup"]]
     for title, sentences in (
-        ("Left to clean up:", explanation["cleanup"]),
+        ("What is left to do:", steps),
         ("Limits of this explanation:", explanation["limits"]),
     ):
         if sentences:

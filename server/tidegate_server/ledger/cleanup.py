@@ -32,8 +32,16 @@ class FlagUse:
     client_side: bool = False
 
 
-def cleanup(release: Release, environment: str, flag_use: FlagUse) -> list[str]:
-    """Return what is left to do, in the code and elsewhere.
+@dataclass(frozen=True, slots=True)
+class CleanupStep:
+    """One step of what follows a release: a sentence, and whether nothing of it is left to do."""
+
+    text: str
+    done: bool = False
+
+
+def cleanup(release: Release, environment: str, flag_use: FlagUse) -> list[CleanupStep]:
+    """Return what is left to do, in the code and elsewhere, after what is done of it.
 
     Args:
         release: as it is now.
@@ -43,37 +51,37 @@ def cleanup(release: Release, environment: str, flag_use: FlagUse) -> list[str]:
     if release.state in LIVE_STATES:
         return []
     if not flag_use.ladder:
-        return [f"Flag {release.flag} does not exist any more in {environment}."]
+        text = f"Flag {release.flag} does not exist any more in {environment}."
+        return [CleanupStep(text, done=True)]
     won = release.treatment if release.state is State.COMPLETED else release.control
-    lines = [_served_now(release, environment, flag_use, won)]
+    steps = [_served_now(release, environment, flag_use, won)]
     first = flag_use.ladder[0]
     if first.cause in ENDS:
-        lines.append(f"Everyone gets {first.serves} at present: the flag is {first.text}.")
+        text = f"Everyone gets {first.serves} at present: the flag is {first.text}."
+        steps.append(CleanupStep(text))
     others = [
         f"{place} can serve {variant}" for place, variant in flag_use.served if variant != won
     ]
     running = [f"{place} has an active release" for place in flag_use.releases]
     if others or running:
-        lines.append(
-            f"The code still needs both variants: {'; '.join([*others, *running])}. "
-            "Change these first."
-        )
+        why = "; ".join([*others, *running])
+        steps.append(CleanupStep(f"The code still needs both variants: {why}. Change these first."))
     if flag_use.serves == won:
-        lines.append(_code(release))
-    return lines
+        steps.append(CleanupStep(_code(release)))
+    return steps
 
 
-def _served_now(release: Release, environment: str, flag_use: FlagUse, won: str) -> str:
+def _served_now(release: Release, environment: str, flag_use: FlagUse, won: str) -> CleanupStep:
     where = f"rule {release.rule} of {release.flag}" if release.rule else release.flag
     if flag_use.serves == won:
         ends = ENDS.get(flag_use.ladder[0].cause)
         when = "now" if ends is None else f"once the flag is {ends}"
-        return f"In {environment} {where} serves {won} {when}."
+        return CleanupStep(f"In {environment} {where} serves {won} {when}.", done=ends is None)
     if flag_use.serves is None:
         now = "somebody has removed this rule since"
     else:
         now = f"somebody has changed it since: it serves {flag_use.serves} now"
-    return f"When the release ended, {where} served {won} in {environment}; {now}."
+    return CleanupStep(f"When the release ended, {where} served {won} in {environment}; {now}.")
 
 
 def _code(release: Release) -> str:

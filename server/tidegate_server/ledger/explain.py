@@ -20,7 +20,7 @@ from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_risks import release_risks
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger import narrative
-from tidegate_server.ledger.cleanup import FlagUse, cleanup
+from tidegate_server.ledger.cleanup import CleanupStep, FlagUse, cleanup
 from tidegate_server.ledger.entry import Entry, ReleaseStatus, release_status
 
 POLICY = "policy"
@@ -110,7 +110,7 @@ class Explanation:
         beginning: when it was started, who started it, and its policy.
         chapters: one for each stretch in a stage.
         ending: why it ended, or its present state.
-        cleanup: what is left to do, in the code and elsewhere.
+        cleanup: what is left to do, in the code and elsewhere, after what is done of it.
         limits: what the history leaves out, and why, and what the policy does not watch.
         users: whom it has harmed and spared; None: it was never evaluated.
     """
@@ -119,7 +119,7 @@ class Explanation:
     beginning: str
     chapters: tuple[Chapter, ...]
     ending: str
-    cleanup: tuple[str, ...]
+    cleanup: tuple[CleanupStep, ...]
     limits: tuple[str, ...]
     users: AffectedUsers | None = None
 

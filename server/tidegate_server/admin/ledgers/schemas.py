@@ -198,6 +198,15 @@ class ChapterSchema(Strict):
     happenings = fields.List(fields.Nested(HappeningSchema), required=True)
 
 
+class CleanupStepSchema(Strict):
+    """A step of what follows a release that has ended."""
+
+    text = fields.String(required=True, metadata={"description": "the step, in a sentence"})
+    done = StrictBoolean(
+        required=True, metadata={"description": "whether nothing of it is left to do"}
+    )
+
+
 class ExplanationAnswer(Strict):
     """What happened to a release, in sentences with their numbers."""
 
@@ -206,7 +215,12 @@ class ExplanationAnswer(Strict):
     chapters = fields.List(fields.Nested(ChapterSchema), required=True)
     ending = fields.String(required=True)
     cleanup = fields.List(
-        fields.String(), required=True, metadata={"description": "what to clean up in the code"}
+        fields.Nested(CleanupStepSchema),
+        required=True,
+        metadata={
+            "description": "what is left to do in the code and elsewhere, after what is done of "
+            "it; empty while the release is active"
+        },
     )
     limits = fields.List(
         fields.String(), required=True, metadata={"description": "what is not known, and why"}

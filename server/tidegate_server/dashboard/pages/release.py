@@ -174,10 +174,10 @@ def _forecast(*where: str) -> dict[str, Any] | None:
     return found
 
 
-def cleanup(*where: str) -> list[str]:
+def cleanup(*where: str) -> list[dict[str, Any]]:
     """Return what is left to do after a release; nothing while the server is busy."""
     try:
-        left: list[str] = api.get(*where, "explanation")["cleanup"]
+        left: list[dict[str, Any]] = api.get(*where, "explanation")["cleanup"]
     except ApiProblem as problem:
         if problem.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.CONFLICT):
             return []
