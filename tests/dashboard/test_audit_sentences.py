@@ -91,6 +91,7 @@ def test_people_are_quoted_and_the_policy_says_why_in_words() -> None:
     assert audit_line(entry("flag.kill", reason="too slow")).ending == ": “too slow”"
     reason = "evidence of harm 6,707 reached 400: treatment: 19 users failed in 567 operations"
     assert audit_line(entry("release.rollback", actor="policy", reason=reason)).ending == (
-        ". Evidence against it is 6,707, and 400 rolls back: 19 of 567 failed with the treatment."
+        ". It is worse than the policy allows (evidence against it 6,707, limit 400): 19 users "
+        "failed in 567 operations with the treatment."
     )
     assert audit_line(entry("flag.create")).ending == "."

@@ -90,8 +90,23 @@ def test_a_gate_of_harm_is_a_warning() -> None:
         (
             "evidence of harm 149 reached 111: treatment: 5 users failed in 12 operations; "
             "control: 2 users failed in 114 operations (this stage)",
-            "Evidence against it is 149, and 111 rolls back: 5 of 12 failed with on; 2 of 114 "
-            "failed with off in this stage.",
+            "It is worse than the policy allows (evidence against it 149, limit 111): 5 users "
+            "failed in 12 operations with on; 2 users failed in 114 operations with off in this "
+            "stage.",
+        ),
+        (
+            "latency p95 against control: evidence of harm 149 reached 111: treatment: 9 of 12 "
+            "operations were slower than control's p95; control: 5 of 114 (this stage)",
+            "Latency p95 against control: it is worse than the policy allows (evidence against it "
+            "149, limit 111): with on 9 of 12 operations were slower than 95\u00a0% of those with "
+            "off; with off 5 of 114 in this stage.",
+        ),
+        (
+            "client reports say: evidence of harm 7.9 is too high to advance: treatment: 1 user "
+            "failed in 12 operations; control: 2 users failed in 114 operations (this stage)",
+            "Client reports say: it looks too bad to open further (evidence against it 7.9): 1 "
+            "user failed in 12 operations with on; 2 users failed in 114 operations with off in "
+            "this stage.",
         ),
         (
             "waiting: too few samples, 4 of 25 outcomes in the treatment arm; evidence of safety "
