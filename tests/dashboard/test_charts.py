@@ -109,6 +109,7 @@ def test_a_band_is_red_where_even_the_least_is_more_than_tolerated() -> None:
 @given(st.floats(0, 1e300), st.floats(6, 1e6))
 def test_the_gauge_shows_the_limit_at_one_place(value: float, limit: float) -> None:
     parse(evidence_gauge(value, limit))
+    assert "it pauses" in evidence_gauge(value, limit, does="pauses")
     assert position(limit, limit) == pytest.approx(88)
     assert (position(value, limit) > 88.01) <= (value > limit)
 
@@ -144,8 +145,17 @@ def test_a_time_axis_has_few_labels(seconds: float) -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1e8)), min_size=1, max_size=12))
 def test_a_policy_is_drawn_with_any_stages(stages: list[tuple[float, float]]) -> None:
-    steps = [Step(f"{share:g} % of everyone", share, least) for share, least in stages]
+    steps = [Step(f"{share:g} % of everyone", False, share, least) for share, least in stages]
     parse(policy_steps(steps, 3_600_000, "says"))
+
+
+def test_a_segment_is_not_taken_for_everyone_by_its_name() -> None:
+    names = ("50 % of not of everyone", "everyone")
+    steps = [Step(names[0], True, 50, 60_000), Step(names[1], False, 100, 60_000)]
+    drawn = parse(policy_steps(steps, 3_600_000, "says"))
+    assert [
+        each.text for each in drawn.iter("text") if each.get("class", "").startswith("halo wide")
+    ] == [names[0]]
 
 
 def test_two_policies_are_drawn_as_steps_in_one_chart() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from tidegate_server.dashboard import words
 from tidegate_server.dashboard.charts.policy_steps import Step
+from tidegate_server.dashboard.check_sentences import CheckRule, check_rule
 from tidegate_server.dashboard.release_sentences import audience
 from tidegate_server.documents.fields import Duration
 
@@ -25,6 +26,7 @@ def steps(policy: dict[str, Any]) -> list[Step]:
     return [
         Step(
             audience(stage["segments"], stage["percentage"]),
+            bool(stage["segments"]),
             stage["percentage"],
             milliseconds(stage["min_duration"]),
         )
@@ -67,50 +69,12 @@ def says(policy: dict[str, Any]) -> str:
     )
 
 
-ACTS: Final = {
-    "rollback": ("back", "Rolls back"),
-    "pause": ("pause", "Pauses"),
-    "hold": ("hand", "Holds"),
-    "alert": ("warn", "Only warns"),
-}
-
-
-def rules(policy: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what each check does: an icon, the verb, and when."""
-    found = [_check(check) for check in policy["checks"]]
+def rules(policy: dict[str, Any]) -> list[CheckRule]:
+    """Return what each check does, and what is done without data."""
+    found = [check_rule(check) for check in policy["checks"]]
     data = policy["no_data"]
-    verb = {"hold": "Holds", "pause": "Pauses", "rollback": "Rolls back"}.get(
-        data["action"], "Acts"
-    )
+    verb = {"hold": "Holds", "pause": "Pauses", "rollback": "Rolls back"}[data["action"]]
     after = words.duration(milliseconds(data["after"]))
-    found.append(
-        ("silent", verb, f"after {after} without data. It never opens further without evidence.")
-    )
+    when = f"after {after} without data. It never opens further without evidence."
+    found.append(CheckRule("silent", verb, when))
     return found
-
-
-def _check(check: dict[str, Any]) -> tuple[str, str, str]:
-    icon, verb = ACTS.get(check["on_failure"], ("hand", "Acts"))
-    metric = str(check["metric"]).replace("_", " ")
-    if check.get("compare") == "control":
-        tolerance = check.get("tolerance") or {}
-        more = []
-        if tolerance.get("relative"):
-            more.append(words.percent(100 * tolerance["relative"]) + " of control's")
-        if tolerance.get("absolute"):
-            more.append(words.percent(100 * tolerance["absolute"]) + " points")
-        by = f", by more than {' or '.join(more)}" if more else ""
-        what = {
-            "error_rate": "users fail more often than with the control",
-            "latency": "more operations are slow than with the control",
-        }.get(check["metric"], f"{metric} is worse than with the control")
-        false_alarm = check.get("false_alarm")
-        stop = (
-            f" It stops a harmless release at most once in {round(1 / false_alarm):,}."
-            if false_alarm
-            else ""
-        )
-        return icon, verb, f"when {what}{by}.{stop}"
-    limit = check.get("max", check.get("min"))
-    side = "above" if check.get("max") is not None else "below"
-    return icon, verb, f"when {metric} is {side} {limit}."

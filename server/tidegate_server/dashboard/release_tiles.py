@@ -15,6 +15,7 @@ from tidegate_server.dashboard.charts.evidence_gauge import NOT_OPENING
 from tidegate_server.dashboard.charts.plot import Mark
 from tidegate_server.dashboard.charts.release_charts import Reading, View
 from tidegate_server.dashboard.charts.scales import Span
+from tidegate_server.dashboard.check_sentences import DOES
 from tidegate_server.dashboard.reason_words import sentence
 
 ROWS = 12
@@ -41,6 +42,7 @@ class Tile:
     Attributes:
         evidence, limit: of harm now; None: the check does not compute it.
         not_opening: the evidence from which on no stage opens.
+        does: what the check does at its limit.
         says: how the arms compare, in a sentence.
         noticed: the smallest difference that would have been noticed by now; may be empty.
         charts: by name, those that there are.
@@ -52,6 +54,7 @@ class Tile:
     evidence: float | None
     limit: float | None
     not_opening: float
+    does: str
     says: str
     noticed: str
     charts: dict[str, Markup]
@@ -97,14 +100,16 @@ def _tile(
     readings = release_charts.readings(points, check["number"])
     label = check["label"].removesuffix(" against control")
     says = _says(release, readings, label)
+    does = DOES[release["policy"]["checks"][check["number"]]["on_failure"]]
     return Tile(
         sentence(label).rstrip("."),
         now.get("evidence") if now.get("rollback_at") else None,
         now.get("rollback_at"),
         not_opening,
+        does,
         says,
         _noticed(check, now, release),
-        _charts(release, check, readings, points, view, not_opening, label, says),
+        _charts(release, check, readings, points, view, not_opening, does, label, says),
         _rows(readings),
         release_charts.are_above(readings),
         "failed" if now.get("failed") else "",
@@ -132,6 +137,7 @@ def _charts(
     points: Sequence[dict[str, Any]],
     view: View,
     not_opening: float,
+    does: str,
     label: str,
     says: str,
 ) -> dict[str, Markup]:
@@ -144,7 +150,7 @@ def _charts(
         last = words.number(readings[-1].evidence or 0.0)
         text = f"Evidence against the release by {label} over time: {last} now"
         charts["evidence"] = release_charts.evidence_chart(
-            view, readings, text, not_opening=not_opening
+            view, readings, text, not_opening=not_opening, does=does
         )
     number = check["number"]
     both = f"with {release['treatment']} and with {release['control']} over time"

@@ -12,7 +12,7 @@ LOW = 0.1
 AT_LIMIT = 88.0
 """Where the limit stands, in percent of the width."""
 
-ROLLS_BACK = Markup('<text class="lim wide" x="100%" y="14" text-anchor="end">rolls back</text>')
+ACTS = Markup('<text class="lim wide" x="100%" y="14" text-anchor="end">{}</text>')
 
 NOT_OPENING = 5.0
 """From this evidence on, no stage opens (``decisions``' limit of caution)."""
@@ -26,17 +26,20 @@ def position(value: float, limit: float) -> float:
     return min(max(share * AT_LIMIT, 1.0), 99.0)
 
 
-def evidence_gauge(value: float, limit: float, *, not_opening: float = NOT_OPENING) -> Markup:
+def evidence_gauge(
+    value: float, limit: float, *, does: str = "rolls back", not_opening: float = NOT_OPENING
+) -> Markup:
     """Return the gauge.
 
     Args:
         value: the evidence of harm.
-        limit: the evidence that rolls the release back.
+        limit: the evidence at which the check fails.
+        does: what the failed check does.
         not_opening: the evidence from which on no stage opens.
     """
     no, at = position(not_opening, limit), position(value, limit)
     label = (
-        f"Evidence {words.number(value)}; {words.number(limit)} rolls back, "
+        f"Evidence against it {words.number(value)}; at {words.number(limit)} it {does}, "
         f"from {words.number(not_opening)} on nothing opens"
     )
     ticks = Markup("").join(
@@ -52,7 +55,7 @@ def evidence_gauge(value: float, limit: float, *, not_opening: float = NOT_OPENI
         '<rect x="{no:.2f}%" y="22" width="{wide:.2f}%" height="10" fill="url(#hatch-w)"/>'
         '<rect class="zone-bad" x="88%" y="22" width="12%" height="10" rx="3"/>{ticks}'
         '<text class="lim" x="88%" y="48" text-anchor="middle">{limit}</text>'
-        "{rolls}"
+        "{acts}"
         "{opens}"
         '<line class="at" x1="{at:.3f}%" x2="{at:.3f}%" y1="17" y2="37"/>'
         '<text class="v" x="{at:.3f}%" y="12" text-anchor="{anchor}">{value}</text></svg>'
@@ -64,7 +67,7 @@ def evidence_gauge(value: float, limit: float, *, not_opening: float = NOT_OPENI
         limit=words.number(limit),
         opens=_does_not_open((no + AT_LIMIT) / 2) if at < no else "",
         at=at,
-        rolls=ROLLS_BACK if at < 72 else "",
+        acts=ACTS.format(does) if at < 72 else "",
         anchor="start" if at < 6 else "end" if at > 94 else "middle",
         value=words.number(value),
     )

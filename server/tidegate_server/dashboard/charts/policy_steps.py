@@ -16,9 +16,17 @@ APART = 220
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage: who it opens to, how much of everyone at most, and its least time."""
+    """One stage.
+
+    Attributes:
+        who: whom it opens to, in words.
+        by_segment: whether it opens to segments, not to everyone.
+        percentage: how much of them, 0 to 100.
+        milliseconds: its least time.
+    """
 
     who: str
+    by_segment: bool
     percentage: float
     milliseconds: float
 
@@ -65,9 +73,9 @@ def policy_steps(steps: Sequence[Step], bake_ms: float, says: str) -> Markup:
                 x / 10,
                 BOTTOM,
                 number,
-                "strong" if step.who.endswith("everyone") else "wide",
+                "wide" if step.by_segment else "strong",
                 TOP + y - 6 if y > 12 else TOP + y + 16,
-                step.who.removesuffix(" of everyone"),
+                step.who if step.by_segment else step.who.removesuffix(" of everyone"),
                 "start" if number == 1 else "middle",
                 "" if apart else "wide",
                 "start" if number == 1 else words.duration(elapsed) if elapsed else "",

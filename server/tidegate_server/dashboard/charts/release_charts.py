@@ -155,9 +155,20 @@ def ratio_chart(view: View, readings: Sequence[Reading], says: str) -> Markup:
 
 
 def evidence_chart(
-    view: View, readings: Sequence[Reading], says: str, *, not_opening: float | None
+    view: View,
+    readings: Sequence[Reading],
+    says: str,
+    *,
+    not_opening: float | None,
+    does: str = "rolls back",
 ) -> Markup:
-    """Return the chart of the evidence of harm against its limit, on a logarithmic scale."""
+    """Return the chart of the evidence of harm against its limit, on a logarithmic scale.
+
+    Args:
+        view, readings, says: as of the other charts.
+        not_opening: the evidence from which on no stage opens; None: not shown.
+        does: what the check does at its limit.
+    """
     known = [each for each in readings if each.evidence is not None and each.limit]
     limit = known[-1].limit if known else None
     top = max([(limit or 100.0) * 3, *(each.evidence or 0.0 for each in known)])
@@ -185,7 +196,7 @@ def evidence_chart(
                 )
             )
             plot.text("w", axis.y(not_opening) + 15, says_no, at_end=not crowded)
-        plot.text("b", axis.y(limit) - 5, f"{words.number(limit)} rolls back", at_end=False)
+        plot.text("b", axis.y(limit) - 5, f"at {words.number(limit)} it {does}", at_end=False)
     if known and known[-1].evidence is not None:
         last = known[-1]
         plot.dot(last.at, axis.y(max(last.evidence or 0.1, 0.1)), words.number(last.evidence or 0))
