@@ -2,6 +2,8 @@
 // the new parts, which replace those with the same id. Focus, selection and open details stay, and
 // a sentence that gets shorter keeps its height, so that nothing below it moves.
 
+import { wholePage } from "./whole_page.js";
+
 const main = document.getElementById("main");
 const address = main?.dataset.liveEvents;
 const status = document.getElementById("live-status");
@@ -43,17 +45,17 @@ async function refresh() {
   asking = new AbortController();
   const { signal } = asking;
   let answer;
-  let html;
+  let page;
   try {
     answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Live": "1" }, signal });
-    html = await answer.text();
+    page = await wholePage(answer);
   } catch {
     return signal.aborted ? undefined : schedule(SLOW_MS[0]);
   }
   if (answer.redirected && new URL(answer.url).pathname === "/sign-in") return;
   if (answer.status >= 500) return schedule(SLOW_MS[0]);
   if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(html, "text/html");
+  if (!page) return schedule(SLOW_MS[0]);
   const parts = [...document.querySelectorAll("[data-live]")];
   // It has become another page, such as the report of a release that has ended.
   if (String(names(document)) !== String(names(page)) && !typed()) return location.reload();

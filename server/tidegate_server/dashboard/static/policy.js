@@ -1,5 +1,7 @@
 // Keeps the form and the YAML of a policy in step: the server makes one of the other.
 
+import { wholePage } from "./whole_page.js";
+
 const WAIT_MS = 400;
 const form = document.querySelector("form[data-policy]");
 let timer = 0;
@@ -38,14 +40,15 @@ async function ask(button, edited) {
   const body = new URLSearchParams(new FormData(form));
   body.set("do", button);
   let answer;
+  let page;
   try {
     answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
+    page = await wholePage(answer);
   } catch {
     return;
   }
   if (answer.status >= 500 || answer.redirected || mine !== asked) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const next = page.querySelector("form[data-policy]");
+  const next = page?.querySelector("form[data-policy]");
   if (!next || mine !== asked) return;
   if (edited !== "source") form.elements.source.value = next.elements.source.value;
   form.elements.shown.value = next.elements.shown.value;

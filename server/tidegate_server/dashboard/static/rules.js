@@ -1,5 +1,7 @@
 // Moves a rule by its grip, its buttons, or Alt and an arrow key: the server makes the form anew.
 
+import { wholePage } from "./whole_page.js";
+
 const form = document.querySelector("form[data-rules-form]");
 const EDGE = 60;
 let busy = false;
@@ -30,8 +32,8 @@ async function move(from, to) {
     body.set("do", `move ${from} ${to}`);
     const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
     if (!answer.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const rules = page.querySelector("[data-rules]");
+    const page = await wholePage(answer);
+    const rules = page?.querySelector("[data-rules]");
     if (!rules) return;
     const focused = document.activeElement;
     form.querySelector("[data-rules]").replaceWith(document.adoptNode(rules));
