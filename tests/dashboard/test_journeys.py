@@ -83,6 +83,8 @@ def test_make_release_kill_and_restore(
 
         at.go("/p/default/policies")
         expect(page.get_by_role("region", name="Incident").first).to_contain_text("fast-checkout")
+        if size == PHONE:
+            page.get_by_text("fast-checkout is killed.").locator("visible=true").click()
         page.get_by_role("link", name="Restore…").first.click()
         page.get_by_role("button", name="Restore, paused").click()
         expect(page.get_by_text("Say what was fixed")).to_be_visible()
@@ -90,6 +92,39 @@ def test_make_release_kill_and_restore(
         page.get_by_role("button", name="Restore, paused").click()
         expect(page.get_by_text("Its release: paused.")).to_be_visible()
         client.close()
+
+
+def test_kills_take_one_line_of_a_phone_and_a_tap_shows_the_rest(
+    chromium: Browser, port: int, checkout: Caller
+) -> None:
+    link = invited(checkout, "ada@example.com", ADMIN)
+    for key in ("pay-by-link", "pay-later"):
+        checkout.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
+    reason = "cards are refused since the new gateway went live, and support has 40 calls"
+    with visit(chromium, port, SMALL_PHONE) as at:
+        page = at.page
+        accept(at, link)
+        banners = page.locator("#banners")
+        for killed, says in (
+            ("checkout", "checkout is killed."),
+            ("pay-by-link", "2 kills are in force."),
+            ("pay-later", "3 kills are in force."),
+        ):
+            checkout.post_ok(f"{PRODUCTION}/flags/{killed}/kill", {"reason": reason})
+            at.go("/p/default/policies")
+            line = page.get_by_text(says).locator("visible=true")
+            expect(line).to_be_visible()
+            box = banners.bounding_box()
+            assert box is not None
+            assert box["height"] <= 60
+            expect(page.get_by_text(reason).locator("visible=true")).to_have_count(0)
+            line.click()
+            expect(page.get_by_text(reason).locator("visible=true").first).to_be_visible()
+            expect(page.get_by_role("link", name="Restore…").first).to_be_visible()
+            at.check()
+        expect(page.get_by_text("1 more kill in force.").locator("visible=true")).to_be_visible()
+        page.set_viewport_size(DESK)  # type: ignore[arg-type]
+        expect(page.get_by_text(reason).locator("visible=true")).to_have_count(2)
 
 
 def test_a_release_is_stopped_with_the_keyboard_alone(
