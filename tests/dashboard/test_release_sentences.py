@@ -156,3 +156,16 @@ def test_the_forecast_in_words(ahead: dict[str, Any], sentence: str) -> None:
 
 def test_no_forecast_is_said_without_rehearsals() -> None:
     assert "pace" not in says(running(), {"rehearsals": 0})
+
+
+@pytest.mark.parametrize(
+    ("state", "who"),
+    [
+        ("running", "25\u00a0% of everyone"),
+        ("killed", "nobody"),
+        ("rolled_back", "nobody"),
+        ("completed", "everyone"),
+    ],
+)
+def test_the_search_says_who_has_the_treatment_of_a_release_now(state: str, who: str) -> None:
+    assert release_sentences.open_now(running() | {"state": state}) == who

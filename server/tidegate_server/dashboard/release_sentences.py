@@ -76,11 +76,21 @@ def audience(segments: list[str], percentage: float) -> str:
 
 
 def open_to(release: dict[str, Any]) -> str:
-    """Return everyone to whom a release is open now."""
+    """Return everyone to whom a release is open, or was when it was killed or ended."""
     if release["closed"] or not release["openings"]:
         return "nobody"
     parts = [audience(each["segments"], each["percentage"]) for each in release["openings"]]
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def open_now(release: dict[str, Any]) -> str:
+    """Return who has the treatment from a release now, also behind a kill and after its end."""
+    match release["state"]:
+        case "completed":
+            return "everyone"
+        case "rolled_back" | "killed":
+            return "nobody"
+    return open_to(release)
 
 
 def notches(release: dict[str, Any]) -> tuple[float, ...]:

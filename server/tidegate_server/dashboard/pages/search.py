@@ -132,7 +132,7 @@ def _for_release(place: Place, release: dict[str, Any]) -> list[Hit]:
     base, flag = f"{place.address}/releases/{release['id']}", release["flag"]
     if release["state"] in OVER or not shell.may("release"):
         return []
-    says = f"{release_sentences.chip(release).word.lower()}, {release_sentences.open_to(release)}"
+    says = f"{release_sentences.chip(release).word.lower()}, {release_sentences.open_now(release)}"
     pause = ("release", "Resume", "resume") if release["state"] == "paused" else (
         "pause", "Pause", "pause"
     )  # fmt: skip
@@ -205,7 +205,7 @@ def _releases(place: Place, text: str) -> list[Hit]:
         Hit(
             release_sentences.chip(each).icon,
             f"{each['flag']}: {release_sentences.chip(each).word.lower()}",
-            release_sentences.open_to(each),
+            release_sentences.open_now(each),
             f"{place.address}/releases/{each['id']}",
         )
         for each in page["items"]
