@@ -21,6 +21,7 @@ from tidegate_server.strict_text import parse_yaml
 from tidegate_server.web import backend
 
 from tests.admin.guarded import another_person, approve, proposed, protect
+from tests.admin.test_hooks import HOOK
 from tests.configurations import configurations
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug, stored_documents
 
@@ -425,6 +426,7 @@ def test_hooks_are_edited_and_keep_their_secret(checkout: Caller) -> None:
 
 
 def test_an_import_needs_the_permissions_of_the_edits(checkout: Caller, store: Store) -> None:
+    hook = checkout.post_ok(f"{PROJECT}/hooks", HOOK)
     before = exported(checkout)
     changed: dict[str, dict[str, Any]] = {
         "environment": {"environments": [{"key": "production", "require_reason": True}]},
@@ -435,8 +437,10 @@ def test_an_import_needs_the_permissions_of_the_edits(checkout: Caller, store: S
         "elsewhere": {
             "flags": [{**flag("checkout"), "targeting": {"development": targeting(enabled=False)}}]
         },
+        "hook": {"hooks": [{**HOOK, "id": hook["id"], "action": "kill"}]},
     }
     allowed = {
+        ("release_manager", None): {"flag", "targeting", "elsewhere", "hook"},
         ("developer", None): {"flag", "targeting", "elsewhere"},
         ("developer", "production"): {"targeting"},
         ("viewer", None): set[str](),

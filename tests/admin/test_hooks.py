@@ -23,6 +23,7 @@ from tests.http_calls import (
     slug,
     stored_documents,
 )
+from tests.people import join
 
 HOOKS = f"{PROJECT}/hooks"
 HOOK = {
@@ -124,6 +125,36 @@ class TestAdministration:
             someone = checkout.token_for(role, "default", environment)
             assert slug(someone.post(HOOKS, HOOK)) == "forbidden"
             assert someone.get(HOOKS).status_code == 200
+
+    def test_who_may_not_kill_lets_no_hook_do_it(self, checkout: Caller) -> None:
+        developer = checkout.token_for("developer", "default", None)
+        for action in ("hold", "rollback", "kill"):
+            refused = developer.post(HOOKS, {**HOOK, "action": action})
+            assert slug(refused) == "forbidden"
+            assert "the permission kill" in refused.text
+        path = f"{HOOKS}/{hook(checkout).id}"
+        match = checkout.get(path).headers["ETag"]
+        assert checkout.put(path, {**HOOK, "enabled": False}, match=match).status_code == 200
+        match = developer.get(path).headers["ETag"]
+        assert slug(developer.put(path, HOOK, match=match)) == "forbidden"
+        assert slug(developer.post(f"{path}/history/1/restore", {}, match=match)) == "forbidden"
+        operation = {"method": "POST", "path": HOOKS, "body": HOOK}
+        proposal = {"reason": "alerts", "operations": [operation]}
+        assert slug(developer.post(f"{PROJECT}/change-requests", proposal)) == "forbidden"
+        settings = "/p/default/settings/hooks"
+        for page in (settings, f"{settings}/{path.rpartition('/')[2]}"):
+            assert "btn primary" in checkout.get(page).text
+            assert "btn primary" not in developer.get(page).text
+        assert developer.delete(path, match=match).status_code == 204
+
+    def test_who_may_kill_in_one_environment_makes_hooks_there(self, checkout: Caller) -> None:
+        roles = [
+            {"role": "developer", "project": "default"},
+            {"role": "responder", "project": "default", "environment": "development"},
+        ]
+        ada = join(checkout.client.application, checkout, "ada@example.com", *roles)
+        assert slug(ada.post(HOOKS, HOOK)) == "forbidden"
+        ada.post_ok(HOOKS, {**HOOK, "environment": "development"})
 
 
 class TestActing:

@@ -29,6 +29,7 @@ from tidegate_server.admin.configuration.parsing import (
 from tidegate_server.admin.document_reader import read_project
 from tidegate_server.admin.evaluation_counts.earlier_flags import last_asked
 from tidegate_server.admin.evaluation_counts.service import lately_asked
+from tidegate_server.admin.hooks.service import require_its_permission
 from tidegate_server.admin.presented_documents import changed_fields
 from tidegate_server.admin.previews.schemas import PreviewAnswer
 from tidegate_server.domain.calendar import DAY_MS
@@ -238,15 +239,19 @@ def _check(planned: _Planned, request: ImportRequest) -> None:
 
 def _require_permissions(writes: Iterable[Put | Delete], request: ImportRequest) -> None:
     """Check that the caller may change each document as its own route would."""
+    changed = list(writes)
     needed = {
         (
             Permission.ADMINISTER if each.address.kind is Kind.ENVIRONMENT else Permission.WRITE,
             each.address.environment or None,
         )
-        for each in writes
+        for each in changed
     }
     for permission, environment in sorted(needed, key=str):
         require_permission(request.caller, permission, request.project, environment)
+    for write in changed:
+        if isinstance(write, Put) and write.address.kind is Kind.HOOK:
+            require_its_permission(request.caller, request.project, write.document)
 
 
 def _digest(plan: ImportPlan) -> str:

@@ -22,7 +22,7 @@ from tidegate_server.admin.hooks.schemas import (
     NewHookAnswer,
     ReceivedAlertsAnswer,
 )
-from tidegate_server.domain.hook_edits import delete_hook, hook_address, put_hook
+from tidegate_server.domain.hook_edits import delete_hook, hook_address
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.kinds import Kind
 from tidegate_server.domain.permissions import Permission
@@ -39,9 +39,12 @@ hooks = DocumentResource(blueprint, Kind.HOOK, HookAnswer, HookPage, key_field="
 hooks.serve_list("List the hooks of a project, without their secrets.")
 hooks.serve_get("Get a hook, without its secret.")
 hooks.serve_replace(
-    HookBody, put_hook, "Replace what a hook does. It keeps its URL and its secret."
+    HookBody,
+    service.put_hook,
+    "Replace what a hook does. It keeps its URL and its secret.\n\nIt also needs the permission "
+    "`kill` in the environment of the hook, which does what that permission allows.",
 )
-hooks.serve_history(put_hook)
+hooks.serve_history(service.put_hook)
 hooks.serve_delete(delete_hook, "Delete a hook. Its secret stops working at once.")
 
 
@@ -54,7 +57,11 @@ hooks.serve_delete(delete_hook, "Delete a hook. Its secret stops working at once
     status=HTTPStatus.CREATED,
 )
 def create_hook(new: Hook, project: str) -> Response:
-    """Create a hook. Only this answer shows its `secret`."""
+    """Create a hook. Only this answer shows its `secret`.
+
+    It also needs the permission `kill` in the hook's environment: the hook does what that
+    permission allows.
+    """
     stored = service.create_hook(
         backend().store,
         backend().settings.secret_key,

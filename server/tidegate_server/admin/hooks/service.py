@@ -9,14 +9,18 @@ from tidegate_server.admin.document_commits import (
     create_document,
     with_secret,
 )
+from tidegate_server.domain import hook_edits
+from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.change import Change
-from tidegate_server.domain.hook_edits import hook_address, put_hook
+from tidegate_server.domain.hook_edits import hook_address
 from tidegate_server.domain.hooks import Hook
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.errors import NotFound, TooManyAlerts, Unauthenticated
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
-from tidegate_server.web.backend import Backend
+from tidegate_server.web.access_control import require_permission
+from tidegate_server.web.backend import Backend, current_caller
 
 SECRET_PREFIX = "tgh_"  # noqa: S105 - not a secret itself
 CALL_LIMIT = 60
@@ -37,10 +41,30 @@ class AuthenticatedHook:
     hook: Hook
 
 
+def require_its_permission(caller: Caller, project: str, hook: Hook) -> None:
+    """Check that a caller may do themselves what a hook does: pause, roll back and kill.
+
+    Raises:
+        Forbidden: they may not, in the hook's environment.
+    """
+    require_permission(caller, Permission.KILL, project, hook.environment)
+
+
+def put_hook(documents: ProjectDocuments, hook: Hook, *, actor: str, reason: str) -> Change:
+    """Create or replace a hook for the current caller.
+
+    Raises:
+        Forbidden: as ``require_its_permission``.
+        Invalid: the hook is not valid.
+    """
+    require_its_permission(current_caller(), documents.project, hook)
+    return hook_edits.put_hook(documents, hook, actor=actor, reason=reason)
+
+
 def create_hook(
     store: Store, secret_key: bytes, project: str, hook: Hook, actor: str, reason: str
 ) -> StoredWithSecret:
-    """Create a hook with a new id and secret; raises ``Invalid``."""
+    """Create a hook with a new id and secret; raises as ``put_hook``."""
     id, secret = f"hook_{token_secrets.new_id()}", SECRET_PREFIX + token_secrets.new_secret()
     digest = token_secrets.secret_digest(secret_key, secret)
     new = replace(hook, id=id, digest=digest, created_by=actor, created_ms=store.now_ms())

@@ -10,6 +10,7 @@ from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.pages.settings import BASE, ask_to_delete, render_tab
+from tidegate_server.domain.permissions import Permission
 
 KINDS: Final = (
     ("alertmanager", "Alertmanager"),
@@ -93,7 +94,13 @@ def show_hook(project: str, hook: str) -> Response:
 
 
 def _choices(project: str) -> dict[str, Any]:
-    environments = [each["key"] for each in api.all_of("projects", project, "environments")]
+    """Return what a hook may be; its environment: where the reader may do what it does."""
+    reader = api.reader()
+    environments = [
+        each["key"]
+        for each in api.all_of("projects", project, "environments")
+        if reader.allows(Permission.KILL, project, each["key"])
+    ]
     return {"kinds": KINDS, "actions": ACTIONS, "environments": environments}
 
 
