@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
+
+from tidegate.random_numbers import RANDOM
 
 MAX_DOUBLINGS = 30
 """Keeps the power small; any limit is reached long before."""
@@ -30,4 +31,4 @@ class Backoff:
         wait = min(self.first_s * 2.0**doublings, self.longest_s)
         if not self.jitter:
             return wait
-        return wait * random.uniform(1.0 - self.jitter, 1.0)  # noqa: S311 - only spreads load
+        return wait * RANDOM.uniform(1.0 - self.jitter, 1.0)

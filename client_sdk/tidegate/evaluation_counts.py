@@ -224,7 +224,7 @@ class EvaluationCounts:
         """
         length = seconds * SLICE
         # Imported here: a process that does not report needs no random numbers.
-        before = load("random").uniform(0.0, seconds - length)
+        before = load("tidegate.random_numbers").RANDOM.uniform(0.0, seconds - length)
         wait(before)
         self._count_slice(wait, length)
         if time.monotonic() - self._renewed >= RENEW_SECONDS:
@@ -347,7 +347,7 @@ class EvaluationCounts:
             wait(length)
             return
         if len(uncounted) > MAX_SLICED:
-            uncounted = load("random").sample(uncounted, MAX_SLICED)
+            uncounted = load("tidegate.random_numbers").RANDOM.sample(uncounted, MAX_SLICED)
         began = time.monotonic()
         for key, flag in uncounted:
             flag.in_slice = True

@@ -7,7 +7,6 @@ wait for events. An evaluation waits for none of them.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.evaluation_counts import ROUND_SECONDS
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, whole_key_sets
 from tidegate.persistence import SnapshotFile
+from tidegate.random_numbers import RANDOM
 from tidegate.runtime import threads
 
 log: logging.Logger = logging.getLogger("tidegate")
@@ -90,7 +90,7 @@ class ReportThread:
     def _send_reports(self) -> None:
         while not self._stopping.is_set():
             interval = self._follower.report_interval()
-            self._wait(interval * random.uniform(0.9, 1.0))  # noqa: S311 - only spreads load
+            self._wait(interval * RANDOM.uniform(0.9, 1.0))
             if self._stopping.is_set():
                 break
             self._wake.clear()
@@ -111,7 +111,7 @@ class ReportThread:
         """Wait, less if a report is asked for; count slices of the evaluations meanwhile."""
         due = time.monotonic() + seconds
         while not self._wake.is_set() and (left := due - time.monotonic()) > 0:
-            length = ROUND_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            length = ROUND_SECONDS * RANDOM.uniform(0.5, 1.5)
             self._follower.evaluations.observe(self._wake.wait, min(left, length))
 
     def _end_flushes(self, count: int) -> None:

@@ -11,7 +11,6 @@ with the client only ``apply_flags``, which replaces the flags as a whole.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from tidegate.key_set_thread import KeySetThread
 from tidegate.local_breaker import LocalBreaker
 from tidegate.model import InKeySet
 from tidegate.persistence import SnapshotFile
+from tidegate.random_numbers import RANDOM
 from tidegate.report_thread import ReportThread
 from tidegate.reporting import Reporter, counts_document
 from tidegate.runtime import threads
@@ -316,7 +316,7 @@ class ServerConnection:
     def _retry_wait(self, refused: bool, retry_after: float = 0.0) -> float:
         """Return the seconds until the next attempt; at least what the server asked for."""
         wait = (RETRY_REFUSED if refused else RETRY).wait_s(self._failures)
-        spread = random.uniform(1.0, 1.5)  # noqa: S311 - only spreads load
+        spread = RANDOM.uniform(1.0, 1.5)
         return max(wait, min(retry_after, MAX_RETRY_AFTER) * spread)
 
     def _read_stream(self) -> None:

@@ -223,6 +223,22 @@ def test_a_handler_of_the_application_gets_the_line_instead() -> None:
     assert printed_by(f"{quiet}{FAILED}client.close()", **AWAY) == ""
 
 
+def test_the_numbers_of_the_module_random_belong_to_the_application(
+    environment: Environment,
+) -> None:
+    program = (
+        "import random\nbefore = random.getstate()\n"
+        "connected = tidegate.Client()\n"
+        "assert connected.wait_until_ready(60)\n"
+        "connected.flush()\n"
+        "client = tidegate.Client('http://127.0.0.1:9')\n"
+        f"{FAILED}"
+        "assert random.getstate() == before"
+    )
+    variables = {"TIDEGATE_URL": environment.url, "TIDEGATE_TOKEN": environment.token}
+    assert "nothing listens" in printed_by(program, **variables)
+
+
 # Without a network
 
 

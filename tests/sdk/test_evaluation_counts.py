@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import tidegate
-from tidegate import Context, evaluation_counts
+from tidegate import Context, evaluation_counts, random_numbers
 from tidegate.client import Client
 from tidegate.errors import Rejected
 from tidegate.evaluation_counts import COUNTED, EvaluationCounts, FlagTotals
@@ -53,8 +53,8 @@ def client() -> Iterator[Client]:
     made.close()
 
 
-def ask_as_anyone(client: Client) -> None:
-    client.boolean("split", False, f"user-{random.randrange(10**9)}")
+def ask_as_anyone(client: Client, dice: random.Random) -> None:
+    client.boolean("split", False, f"user-{dice.randrange(10**9)}")
 
 
 def totals(client: Client) -> dict[str, FlagTotals]:
@@ -158,15 +158,16 @@ def test_made_up_keys_take_bounded_memory(client: Client) -> None:
 def test_a_busy_flag_is_estimated_without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean of many estimates is within four standard errors of what was asked."""
     clock = Clock(monkeypatch)
-    random.seed(20261129)
+    dice = random.Random(20261129)
+    monkeypatch.setattr(random_numbers, "RANDOM", dice)
     ratios = []
     for _ in range(40):
         client = Client.offline(json.dumps(DOCUMENT))
         counts_of(client).begin()
-        clock.ask = partial(ask_as_anyone, client)
+        clock.ask = partial(ask_as_anyone, client, dice)
         clock.asked, clock.per_second = 0, 300.0
         for _ in range(ROUNDS):
-            counts_of(client).observe(clock.wait, random.uniform(0.5, 1.5))
+            counts_of(client).observe(clock.wait, dice.uniform(0.5, 1.5))
         found = totals(client)["split"]
         assert found.estimated
         ratios.append(sum(found.variants.values()) / clock.asked)

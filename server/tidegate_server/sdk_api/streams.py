@@ -16,11 +16,12 @@ during network I/O. ``StreamedEnvironment._reading`` is held while the store is 
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from tidegate.random_numbers import RANDOM
 
 from tidegate_server.store import Store
 from tidegate_server.store.change_feed import Subscription, Update
@@ -242,7 +243,7 @@ class StreamedEnvironment:
 
     def _next_keep_alive(self) -> float:
         # Spread, so that they do not all wake at once after a change.
-        return time.monotonic() + self._keep_alive_seconds * random.uniform(0.5, 1.0)  # noqa: S311
+        return time.monotonic() + self._keep_alive_seconds * RANDOM.uniform(0.5, 1.0)
 
 
 class StreamedEnvironments:

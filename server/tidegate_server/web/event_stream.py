@@ -6,13 +6,13 @@ them all between two events, so that a worker can stop without cutting an event 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Protocol
 
 from flask import Response, stream_with_context
+from tidegate.random_numbers import RANDOM
 
 from tidegate_server.domain.tokens import Token
 from tidegate_server.process_metrics import STREAMS
@@ -86,7 +86,7 @@ class EventStreams:
         STREAMS.inc()
         try:
             # Missed events come first: a client takes any byte as a sign that its flags are new.
-            retry = f"retry: {random.randint(*RETRY_MS)}\n\n"  # noqa: S311 - only spreads load
+            retry = f"retry: {RANDOM.randint(*RETRY_MS)}\n\n"
             yield b"".join(source.missed_events()) + retry.encode()
             checked_at = time.monotonic()
             while not self._closing:
