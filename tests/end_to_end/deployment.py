@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import urllib3
 
 from examples.shop.admin import Admin, Refused, ReleaseStatus
 from examples.shop.processes import Processes, free_port
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "tg_admin_world_0123456789abcdefghijklmnop"
@@ -183,6 +186,17 @@ class Deployment:
                 return pid
         raise AssertionError(f"no process of the server has {words} in its command")
 
+    def kill_server(self) -> None:
+        """Kill the server, and return when its processes have ended, too, except its store.
+
+        They notice the end of the server, which takes a moment: until then reports are counted.
+        """
+        pid = self.processes.pid("server")
+        below = [each for each, command in descendants(pid) if "tidegate_server" in command]
+        assert below
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(is_running(each) for each in below), "its processes end")
+
     def close(self) -> None:
         self.callers.stop()
         self.processes.stop()
@@ -194,6 +208,12 @@ def tidegate_counts(release: ReleaseStatus) -> Counts:
         "off": (release.control.outcomes, release.control.errors),
         "on": (release.treatment.outcomes, release.treatment.errors),
     }
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process exists and has not ended."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return found.stdout.strip()[:1] not in ("", "Z")
 
 
 def descendants(root: int) -> list[tuple[int, str]]:
