@@ -130,6 +130,22 @@ def compare_values(
     return Ratio(name, baseline, value, baseline_value, value / baseline_value, limit, unit)
 
 
+def beyond_idle(spent: float, idles: Sequence[float], resolution: float) -> tuple[float, bool]:
+    """Return what was spent in a period beyond what is spent in it anyway.
+
+    Args:
+        spent: the CPU time of the period, in seconds.
+        idles: that of periods as long in which nothing else happened: how far they differ is noise.
+        resolution: what readings may be wrong by, in seconds.
+
+    Returns:
+        The difference, and True; or, within the noise, the most that it can be, and False.
+    """
+    noise = max(idles) - min(idles) + resolution
+    difference = spent - sum(idles) / len(idles)
+    return (difference, True) if difference > noise else (max(difference, 0.0) + noise, False)
+
+
 def format_time(seconds: float) -> str:
     """Return a time in the unit that suits its size: ``3.4 µs``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):

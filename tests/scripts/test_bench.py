@@ -15,6 +15,7 @@ from scripts.bench.measure import (
     Quantiles,
     Ratio,
     Result,
+    beyond_idle,
     compare,
     format_table,
     format_time,
@@ -55,6 +56,12 @@ def test_a_warm_up_round_comes_first_and_the_order_in_pairs_alternates() -> None
 
     compare("x", batch("x"), "baseline", batch("b"), rounds=3)
     assert "".join(runs) == "xb" + "xb" + "bx" + "xb"
+
+
+def test_what_is_spent_beyond_idle_is_no_number_within_the_noise() -> None:
+    assert beyond_idle(5.0, [1.0, 2.0], 0.5) == (3.5, True)
+    assert beyond_idle(2.0, [1.0, 2.0], 0.5) == (2.0, False)
+    assert beyond_idle(0.5, [1.0, 2.0], 0.5) == (1.5, False)
 
 
 def test_a_batch_repeats_a_call() -> None:
