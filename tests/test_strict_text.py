@@ -96,7 +96,7 @@ def test_yaml_that_json_cannot_express_is_refused(text: str, words: str) -> None
 @pytest.mark.parametrize("parser", [yaml.SafeLoader, yaml.CSafeLoader])
 def test_the_first_fault_ends_the_parser(parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost of a bad text does not grow with what follows the fault."""
-    monkeypatch.setattr(strict_text, "_PARSER", parser)
+    monkeypatch.setattr(strict_text, "YAML_LOADER", parser)
     events = count_events(monkeypatch)
     with pytest.raises(Unreadable, match="'a' on line 1 again"):
         parse_yaml("{" + "a: b, " * 10_000 + "}", "It")

@@ -97,7 +97,7 @@ def parse_yaml(text: str, what: str, most_values: int = MAX_YAML_VALUES) -> Any:
     Raises:
         Unreadable: the text is not YAML, is ambiguous, or has a value that JSON has not.
     """
-    events: Iterator[yaml.Event] = yaml.parse(text, Loader=_PARSER)
+    events: Iterator[yaml.Event] = yaml.parse(text, Loader=YAML_LOADER)
     try:
         return _yaml_document(_limited(events, most_values))
     except yaml.MarkedYAMLError as error:
@@ -184,7 +184,7 @@ def _refuse_lone_surrogates(value: Any) -> None:
         ) from None
 
 
-_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser, ten times as fast, where the installed PyYAML has it."""
 
 _MAP, _SEQUENCE, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tidegate_server.documents.line_numbers import line_of, lines_of
 
 TEXT = """\
@@ -50,3 +51,11 @@ def test_a_text_without_structure_has_no_lines() -> None:
     assert lines_of("") == {}
     assert lines_of("\t{") == {}
     assert line_of({}, "/stages/0") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &x [1, 2]\nb: [*x, *x]", "- " * 30_000, '{"a":' * 30_000, "a: 1\na: 2"]
+)
+def test_a_text_that_is_refused_has_no_lines(text: str) -> None:
+    """One with aliases can be short, and stand for more values than anybody can count."""
+    assert lines_of(text) == {}

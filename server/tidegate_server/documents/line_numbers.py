@@ -7,17 +7,21 @@ from collections.abc import Iterator, Mapping
 import yaml
 
 from tidegate_server.documents.json_pointers import pointer
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import YAML_LOADER, parse_text
 
 
 def lines_of(text: str) -> Mapping[str, int]:
-    """Return the line, from 1, of every value by its pointer; empty if the text has no values.
+    """Return the line, from 1, of every value by its pointer.
 
-    The text is one that ``strict_text`` can parse. JSON is parsed as YAML, since nearly all
-    JSON is YAML too.
+    It is empty if the text has no values, or is none that ``strict_text`` can parse: a short text
+    with aliases can stand for more values than fit into memory. JSON is parsed as YAML, since
+    nearly all JSON is YAML too.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
+        parse_text(text, "The text")
+        root = yaml.compose(text, Loader=YAML_LOADER)
+    except (Unreadable, yaml.YAMLError):
         return {}
     return dict(_lines(root, ())) if root is not None else {}
 
