@@ -72,7 +72,7 @@ def test_a_context_survives_its_form(context: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "says"),
-    [("country", "Line 1"), ("a: 1\n: 2", "Line 2"), ("{", "Line 1"), ('{"a": 1\n,}', "Line 2")],
+    [("country", "Line 1"), ("a: 1\n: 2", "Line 2"), ("{", "line 1"), ('{"a": 1\n,}', "line 2")],
 )
 def test_a_context_that_cannot_be_read_names_the_line(typed: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):

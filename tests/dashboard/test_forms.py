@@ -163,3 +163,54 @@ def test_a_second_factor_is_asked_for_when_it_is_needed(
     assert right.status_code == 303, right.text
     assert right.headers["Location"] == f"{PLACE}/flags"
     assert stranger.get(f"{PLACE}/flags").status_code == 200
+
+
+DIGITS, DEEP = "9" * 5_000, '{"a":' * 30_000
+
+
+@pytest.mark.parametrize(
+    ("page", "fields"),
+    [
+        (f"{PLACE}/flags/checkout/playground", {"attributes": DEEP}),
+        (f"{PLACE}/flags/checkout/playground", {"version": DIGITS}),
+        (f"{PLACE}/flags/checkout/edit", {"do": f"remove-variant {DIGITS}"}),
+        (f"{PLACE}/flags/checkout/edit", {"metadata": f"ticket: {DEEP}"}),
+        (f"{PLACE}/flags/checkout/edit", {"variants-0-key": "on", "variants-0-value": DEEP}),
+        (f"{PLACE}/flags/checkout/edit", {"variants-0-key": "on", "variants-0-value": DIGITS}),
+        (f"{PLACE}/flags/new", {"key": "new", "type": "object", "variants": f"on = {DEEP}"}),
+        (f"{PLACE}/flags/checkout/rules", {"do": f"remove-rule {DIGITS}"}),
+        (f"{PLACE}/flags/checkout/rules", {"do": f"move 0 {DIGITS}"}),
+        (f"{PLACE}/flags/checkout/promote?to=development", {"from": DIGITS, "do": "promote"}),
+        ("/p/default/segments/new", {"do": f"remove-line 0 {DIGITS}"}),
+        ("/p/default/segments/staff/edit", {"rule-0-id": "r", "rule-0-source": DEEP}),
+        ("/p/default/policies/careful/edit", {"do": f"remove stages {DIGITS}", "shown": DEEP}),
+        ("/p/default/policies/new", {"source": DEEP}),
+        ("/p/default/policies/new", {"source": "- " * 30_000}),
+        ("/p/default/schedules/new/yaml", {"operations": DEEP}),
+        ("/p/default/schedules/new", {"how": "every", "every": "09:00", "month_days": DIGITS}),
+        ("/p/default/settings/tokens", {"name": "web", "role": "client", "rate_limit": DIGITS}),
+        ("/p/default/settings/environments/production", {"required_approvals": DIGITS}),
+        ("/sign-in/kept", {"kept_form": DEEP}),
+    ],
+)
+def test_what_nobody_types_is_refused_and_breaks_no_page(
+    checkout: Caller, page: str, fields: dict[str, str]
+) -> None:
+    sent = checkout.call("POST", page, data=fields)
+    assert sent.status_code < 500, sent.text
+
+
+def test_addresses_and_cookies_that_nobody_made_break_no_page(checkout: Caller) -> None:
+    history = f"{PLACE}/flags/checkout/history/definition/1?with={DIGITS}"
+    assert checkout.get(history).status_code < 500
+    for text in ("\\ud800", "%ED%A0%80", "%", "\\N{nothing}", "\xff"):
+        checkout.client.set_cookie("tidegate-done", text)
+        assert checkout.get(f"{PLACE}/flags").status_code == 200, text
+
+
+def test_json_that_parsers_read_differently_is_refused(checkout: Caller) -> None:
+    twice = '{"attribute": "plan", "attribute": "country", "operator": "equals", "value": "DE"}'
+    form = {"key": "de", "rule-0-id": "r", "rule-0-source": twice}
+    sent = checkout.call("POST", "/p/default/segments/new", data=form)
+    assert sent.status_code == 422
+    assert "has the key &#39;attribute&#39; twice" in sent.text

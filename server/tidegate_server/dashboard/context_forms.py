@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate_server.dashboard.rule_forms import read_value, shown_value
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import parse_json
 
 KEY = "targetingKey"
 
@@ -30,9 +32,9 @@ def read_context(key: str, attributes: str) -> dict[str, Any]:
 
 def _read_json(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"Line {error.lineno}: this is not JSON: {error.msg}.") from None
+        found = parse_json(text, "This")
+    except Unreadable as error:
+        raise ValueError(error.message) from None
     if isinstance(found, dict):
         return found
     raise ValueError('Write an object, such as {"country": "DE"}.')

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from flask import Response, request
 from markupsafe import Markup
@@ -16,6 +16,9 @@ from markupsafe import Markup
 from tidegate_server.dashboard import api
 from tidegate_server.dashboard.api import KEPT, Answer, ApiProblem
 from tidegate_server.dashboard.conflicts import Conflict
+from tidegate_server.dashboard.typed_numbers import whole_number
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import parse_json
 from tidegate_server.web import session_cookies
 from tidegate_server.web.backend import backend
 
@@ -127,8 +130,8 @@ def form_to_keep() -> str:
 def kept_fields(text: str) -> list[tuple[str, str]]:
     """Return the fields of a form that was kept; none if this is no such form."""
     try:
-        return [(str(name), str(value)) for name, value in json.loads(text)]
-    except (ValueError, TypeError):
+        return [(str(name), str(value)) for name, value in parse_json(text, "This")]
+    except (Unreadable, ValueError, TypeError):
         return []
 
 
@@ -179,7 +182,7 @@ def done(address: str, says: str) -> Response:
         says: one sentence.
     """
     response = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
-    set_cookie(response, DONE_COOKIE, says.encode("unicode_escape").decode(), DONE_SECONDS)
+    set_cookie(response, DONE_COOKIE, quote(says), DONE_SECONDS)
     return response
 
 
@@ -192,11 +195,7 @@ def set_cookie(response: Response, name: str, value: str, seconds: int) -> None:
 
 def taken_done() -> str:
     """Return what the last form did; empty: nothing was done just now."""
-    text = request.cookies.get(DONE_COOKIE, "")
-    try:
-        return text.encode("ascii").decode("unicode_escape")[:300]
-    except (UnicodeDecodeError, UnicodeEncodeError):
-        return ""
+    return unquote(request.cookies.get(DONE_COOKIE, ""))[:300]
 
 
 def attempt(
@@ -309,7 +308,7 @@ def _typed_times() -> dict[str, Any]:
         every["days"] = days
     if month_days := typed("month_days"):
         every["month_days"] = [
-            int(each) if each.strip().isdecimal() else each.strip()
+            each.strip() if (day := whole_number(each)) is None else day
             for each in month_days.split(",")
         ]
     return {"every": every, "until": typed("until") or None}

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
 
+from tidegate_server.dashboard.typed_numbers import whole_number
 from tidegate_server.documents.check_schemas import ATTRIBUTES, applicable_attributes
 from tidegate_server.documents.json_pointers import steps
 from tidegate_server.domain.checks import Compare, Metric
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import parse_json
 
 
 class As(Enum):
@@ -155,8 +158,8 @@ def typed_form(form: Mapping[str, str], button: str) -> PolicyForm:
         new = dict.fromkeys((WAS, *ITEMS[name]), "") | NEW.get(name, {})
         focus = f"{name}-{len(items[name])}-{next(iter(ITEMS[name]))}"
         items[name].append(new)
-    elif verb == "remove" and name in items and number.isdecimal():
-        del items[name][int(number) : int(number) + 1]
+    elif verb == "remove" and name in items and (at := whole_number(number)) is not None:
+        del items[name][at : at + 1]
         focus = name
     return PolicyForm(
         {name: _clean(form.get(f"f-{name}", ""), written) for name, written in FIELDS.items()},
@@ -197,7 +200,7 @@ def with_changes(document: dict[str, Any], typed: PolicyForm, shown: str) -> dic
 
 def _read_shown(text: str) -> PolicyForm:
     try:
-        found = json.loads(text)
+        found = parse_json(text, "This")
         items = {
             name: tuple(
                 dict.fromkeys((WAS, *ITEMS[name]), "") | dict(each)
@@ -206,7 +209,7 @@ def _read_shown(text: str) -> PolicyForm:
             for name in ITEMS
         }
         return PolicyForm(dict(found["fields"]), items)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (Unreadable, ValueError, KeyError, TypeError, AttributeError):
         return PolicyForm({}, {})
 
 
@@ -221,7 +224,8 @@ def _changed_items(
     changed = []
     for each in typed:
         before = shown.get(each[WAS], {})
-        at = int(each[WAS]) if before else len(old)
+        at = whole_number(each[WAS]) if before else None
+        at = len(old) if at is None else at
         item = old[at] if at < len(old) and isinstance(old[at], dict) else None
         changed.append(_changed_item(name, {} if item is None else item, before, each))
     return changed + [item for at, item in enumerate(old) if str(at) not in shown]
@@ -286,7 +290,8 @@ class FieldErrors:
             return True
         for of, items in self.form.items.items():
             number, _, each = name.removeprefix(f"{of}-").partition("-")
-            if name.startswith(f"{of}-") and number.isdecimal() and int(number) < len(items):
+            at = whole_number(number) if name.startswith(f"{of}-") else None
+            if at is not None and at < len(items):
                 return not each or each in ITEMS[of]
         return False
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidegate_server.dashboard.rule_sentences import COMPARES, plain
+from tidegate_server.dashboard.typed_numbers import whole_number
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import parse_json
 
 SEGMENT = "segment"
 """The operator of a line that names a segment instead of an attribute."""
@@ -148,7 +151,7 @@ def read_value(text: str) -> str | int | float | bool:
         return text == "true"
     try:
         number = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return number if isinstance(number, int | float) and not isinstance(number, bool) else text
 
@@ -215,9 +218,9 @@ def pressed(form: TargetingForm, button: str) -> TargetingForm:
             else changes nothing.
     """
     verb, *numbers = button.split() or [""]
-    if not all(each.isdecimal() for each in numbers):
+    at = [at for each in numbers if (at := whole_number(each)) is not None]
+    if len(at) < len(numbers):
         return form
-    at = [int(each) for each in numbers]
     rules, needs = list(form.rules), list(form.prerequisites)
     match verb, at:
         case "add-rule", []:
@@ -288,9 +291,9 @@ def read_condition(rule: RuleForm, prefix: str, errors: dict[str, str]) -> Any:
     """Return the condition that a rule describes; adds what cannot be read to ``errors``."""
     if rule.source:
         try:
-            return json.loads(rule.source)
-        except ValueError as error:
-            errors[f"{prefix}source"] = f"This is not JSON: {error}."
+            return parse_json(rule.source, "This")
+        except Unreadable as error:
+            errors[f"{prefix}source"] = error.message
             return None
     conditions = [
         _typed_condition(line, f"{prefix}line-{number}-", errors)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate_server.dashboard.rule_forms import read_value, shown_value
+from tidegate_server.dashboard.typed_numbers import whole_number
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ def typed_variants(form: Mapping[str, str], button: str) -> tuple[VariantLine, .
     verb, _, number = button.partition(" ")
     if verb == "add-variant":
         lines.append(VariantLine())
-    elif verb == "remove-variant" and number.isdecimal() and int(number) < len(lines):
-        del lines[int(number)]
+    elif verb == "remove-variant" and (at := whole_number(number)) is not None:
+        del lines[at : at + 1]
     return tuple(lines)
 
 
@@ -68,20 +71,26 @@ def read_variants(lines: tuple[VariantLine, ...], type: str) -> TypedVariants:
         value: Any = line.value
         if type != "string" or line.value.strip() == "null":
             try:
-                value = json.loads(line.value)
-            except json.JSONDecodeError as error:
+                value = parse_json(line.value, "This")
+            except Unreadable as error:
                 value = None
-                read.errors[f"variants-{number}-value"] = _not_json(error, line.value, type)
+                read.errors[f"variants-{number}-value"] = _unreadable(error, line.value, type)
         read.variants.append({"key": line.key, "value": value})
     return read
 
 
-def _not_json(error: json.JSONDecodeError, text: str, type: str) -> str:
+def _unreadable(problem: Unreadable, text: str, type: str) -> str:
     if type != "object":
         return f"Give {'true or false' if type == 'boolean' else 'a number'}."
-    lines = text.splitlines() or [""]
-    there = lines[min(error.lineno, len(lines)) - 1].strip()
-    return f"Line {error.lineno}, {there!r}, is not JSON: {error.msg}."
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        lines = text.splitlines() or [""]
+        there = lines[min(error.lineno, len(lines)) - 1].strip()
+        return f"Line {error.lineno}, {there!r}, is not JSON: {error.msg}."
+    except (ValueError, RecursionError):
+        pass  # it is JSON, with something that no document may have
+    return problem.message
 
 
 def metadata_lines(metadata: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.forms import FormState, attempt, done, refuse, typed
 from tidegate_server.dashboard.pages.settings import BASE, render_tab
+from tidegate_server.dashboard.typed_numbers import whole_number
 
 EMPTY_ROWS: Final = 2
 """How many empty rows for freezes a form has."""
@@ -172,8 +173,8 @@ def _typed_freezes() -> list[dict[str, str]]:
 
 def _number(name: str, empty: int) -> int | str:
     """Return a whole number as it was typed; the API says what is wrong with anything else."""
-    text = typed(name)
-    return int(text) if text.isdecimal() else text or empty
+    number = whole_number(typed(name))
+    return (typed(name) or empty) if number is None else number
 
 
 def edit_project(project: str) -> Response:

@@ -16,6 +16,7 @@ from tidegate_server.dashboard.differences import field_differences
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.shell import Shell
 from tidegate_server.dashboard.sides import Sides, sides
+from tidegate_server.dashboard.typed_numbers import whole_number
 
 PAGE = 30
 
@@ -135,8 +136,9 @@ def _show(frame: Shell, document: Versioned, revision: int) -> Response:
     version = api.get(*document.where, "history", str(revision))
     revisions = [each["revision"] for each in versions if not each["deleted"]]
     earlier = [each for each in revisions if each < revision]
-    chosen = request.args.get("with", "")
-    other = int(chosen) if chosen.isdecimal() else (earlier[0] if earlier else revision)
+    other = whole_number(request.args.get("with", ""))
+    if other is None:
+        other = earlier[0] if earlier else revision
 
     def show(form: FormState) -> Response:
         difference = api.get(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from flask import Blueprint, Response, request
@@ -11,6 +10,8 @@ from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.forms import FormState, attempt, done, refuse, typed
 from tidegate_server.dashboard.pages.flag_edit import tags
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import parse_json
 
 TYPES: Final = (
     ("boolean", "on or off"),
@@ -96,7 +97,7 @@ def _variants(type: str) -> list[tuple[str, Any]]:
             found.append((key, text))
             continue
         try:
-            found.append((key, json.loads(text)))
-        except ValueError:
-            raise ValueError(f"Line {number}: {text} is not JSON.") from None
+            found.append((key, parse_json(text, "This")))
+        except Unreadable:
+            raise ValueError(f"Line {number}: {text[:100]} is not JSON.") from None
     return found

@@ -11,6 +11,7 @@ from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import ApiProblem
 from tidegate_server.dashboard.context_forms import KEY, read_context, shown_attributes
 from tidegate_server.dashboard.forms import FormState, done, pressed, refused, typed, typed_values
+from tidegate_server.dashboard.typed_numbers import whole_number
 
 
 def register(blueprint: Blueprint) -> None:
@@ -79,8 +80,8 @@ def playground(project: str, environment: str, flag: str) -> Response:
 def _evaluate(project: str, environment: str, flag: str, context: dict[str, Any]) -> Any:
     body: dict[str, Any] = {"context": context}
     version = typed("version").replace(",", "")
-    if version.isdecimal():
-        body["version"] = int(version)
+    if (number := whole_number(version)) is not None:
+        body["version"] = number
     elif version:
         errors = [{"pointer": "/version", "detail": "Give the number of a version, such as 214."}]
         raise ApiProblem(HTTPStatus.UNPROCESSABLE_ENTITY, {"errors": errors})

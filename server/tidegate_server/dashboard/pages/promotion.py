@@ -12,6 +12,7 @@ from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.differences import field_differences
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.sides import sides
+from tidegate_server.dashboard.typed_numbers import whole_number
 
 
 def register(blueprint: Blueprint) -> None:
@@ -66,7 +67,7 @@ def promote(project: str, environment: str, flag: str) -> Response:
 
     def act() -> Answer:
         ends = {"from": typed("from"), "to": typed("to_revision")}
-        planned = {flag: {end: int(text) if text.isdecimal() else 0 for end, text in ends.items()}}
+        planned = {flag: {end: whole_number(text) or 0 for end, text in ends.items()}}
         return api.ask("POST", where, body={**body, "revisions": planned}, reason=typed("reason"))
 
     says = f"{flag} serves the same in {target.environment} as in {environment}."

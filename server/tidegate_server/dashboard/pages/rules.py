@@ -27,6 +27,7 @@ from tidegate_server.dashboard.forms import (
 from tidegate_server.dashboard.rule_forms import TargetingForm
 from tidegate_server.dashboard.rule_sentences import COMPARES
 from tidegate_server.dashboard.sides import sides, sides_part
+from tidegate_server.dashboard.typed_numbers import whole_number
 
 
 def register(blueprint: Blueprint) -> None:
@@ -154,10 +155,8 @@ EMPTY: Final[dict[str, Any]] = {"kill_variant": None, "rules": [], "prerequisite
 def _moved(form: TargetingForm, button: str) -> dict[str, Any] | None:
     """Return where a rule is after a button that moved it: its position from 0, and in words."""
     verb, *numbers = button.split()
-    if verb != "move" or len(numbers) != 2 or not numbers[1].isdecimal():
-        return None
-    to, count = int(numbers[1]), len(form.rules)
-    if to >= count:
+    to, count = whole_number(numbers[-1]) if len(numbers) == 2 else None, len(form.rules)
+    if verb != "move" or to is None or to >= count:
         return None
     called = form.rules[to].id or "It"
     return {"to": to, "says": f"{called} is now rule {to + 1} of {count}."}

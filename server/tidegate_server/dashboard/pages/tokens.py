@@ -21,6 +21,7 @@ from tidegate_server.dashboard.grant_forms import (
 from tidegate_server.dashboard.object_history import latest_changes
 from tidegate_server.dashboard.pages.settings import BASE, render_tab
 from tidegate_server.dashboard.shell import now
+from tidegate_server.dashboard.typed_numbers import whole_number
 from tidegate_server.dashboard.words import ago
 from tidegate_server.domain.permissions import EVALUATING, PERMISSIONS, Permission, Role
 
@@ -176,7 +177,8 @@ def _typed() -> Json:
         body["permissions"] = chosen_permissions()
     if typed("role") in EVALUATING and typed("rate_limit"):
         limit = typed("rate_limit").replace(",", "")
-        body["rate_limit"] = int(limit) if limit.isdecimal() else limit
+        number = whole_number(limit)
+        body["rate_limit"] = limit if number is None else number
     return body
 
 
