@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from tidegate_server.admin.configuration.editor_schemas import editor_schemas
 from tidegate_server.documents.project_files import SECTIONS, ObjectPlace, file_text
@@ -268,6 +269,35 @@ def test_an_apply_is_refused_if_its_plan_is_no_longer_right(checkout: Caller) ->
     refused = checkout.post(APPLY, {**body, "plan": plan["plan"]})
     assert (refused.status_code, slug(refused)) == (409, "stale-revision")
     assert "make a new plan" in refused.json["detail"]  # type: ignore[index]
+
+
+def test_an_apply_whose_answer_was_lost_may_be_sent_again(checkout: Caller) -> None:
+    body = exported(checkout)
+    body["segments"][0]["included"] = ["bob"]
+    body = {**body, "plan": checkout.post_ok(PLAN, body)["plan"]}
+    assert [each["key"] for each in checkout.post_ok(APPLY, body)["documents"]] == ["staff"]
+    again = checkout.post_ok(APPLY, body)
+    assert (again["documents"], again["versions"]) == ([], {})
+    page: Any = checkout.get(f"{PROJECT}/audit?action=configuration.apply").json
+    entries = page["items"]
+    assert [entry["details"]["plan"] for entry in entries] == [body["plan"]]
+
+
+def test_an_apply_that_the_store_does_not_confirm_says_how_to_find_out(
+    checkout: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = exported(checkout)
+    body["segments"][0]["included"] = ["bob"]
+    body = {**body, "plan": checkout.post_ok(PLAN, body)["plan"]}
+    with redis.Redis.from_url(store.url) as client, monkeypatch.context() as impatient:
+        impatient.setattr(backend, "IMPORT_PATIENCE", 0.1)
+        client.execute_command("CLIENT", "PAUSE", 600_000, "WRITE")
+        refused = checkout.post(APPLY, body)
+        client.execute_command("CLIENT", "UNPAUSE")
+    assert (refused.status_code, slug(refused)) == (503, "store-unavailable")
+    assert "may have been made, all of it or nothing. Send the same" in refused.text
+    checkout.post_ok(APPLY, body)
+    assert checkout.post_ok(PLAN, body)["documents"] == []
 
 
 def test_an_apply_is_made_if_only_something_else_changed_since_its_plan(checkout: Caller) -> None:

@@ -181,8 +181,10 @@ def test_a_plan_file_is_applied_later_or_refused(
     edit(folder / "flags/checkout.yaml", lambda flag: flag.update(owner="someone else"))
     checkout.ok("apply", "--plan-file", str(saved), "--yes")
     assert checkout.json("flag", "show", "checkout", "--definition")["owner"] == "payments"
-    refused = checkout.refused("apply", "--plan-file", str(saved), "--yes")
-    assert "make a new plan" in refused
+    # If its answer was lost, one sends it again.
+    assert "Nothing is left" in checkout.ok("apply", "--plan-file", str(saved), "--yes")
+    checkout.ok("apply", str(folder), "--yes")
+    assert "make a new plan" in checkout.refused("apply", "--plan-file", str(saved), "--yes")
     other = checkout.with_variables(TIDEGATE_PROJECT="default")
     assert "give --project" in other.refused("apply", "--plan-file", str(saved), status=2)
 

@@ -299,6 +299,8 @@ def _apply(
         raise ServerRefused("Nothing was changed:", refused.status, *fields) from None
     if output == JSON:
         return print_json(applied)
+    if not applied["documents"]:
+        return print_text("Nothing is left to change: the project is as the files say.")
     versions = (f"{name} {version:,}" for name, version in sorted(applied["versions"].items()))
     shown = ", ".join(versions)
     return print_text(f"Applied{f'; new versions: {shown}' if shown else ''}.")

@@ -31,7 +31,13 @@ LARGE_BODIES = Limits(
 """For checking large request bodies. They do not wait for simulations."""
 
 IMPORTS = Limits(
-    processes=1, most_waiting=8, most_per_caller=2, queue_seconds=60.0, deadline_seconds=120.0
+    processes=1,
+    most_waiting=8,
+    most_per_caller=2,
+    queue_seconds=60.0,
+    deadline_seconds=120.0,
+    after_deadline="If it was an import, it may have been made. Send the same request again to "
+    "find out: what was made is not made twice. If it takes too long again, import less at once.",
 )
 """For whole projects: up to 10,000 objects at once."""
 

@@ -48,6 +48,7 @@ class Limits:
         most_per_caller: running and waiting ones of one caller, so that nobody takes every turn.
         queue_seconds: how long one may wait for its turn.
         deadline_seconds: how long one may run.
+        after_deadline: what to do about one that took longer.
     """
 
     processes: int
@@ -55,6 +56,7 @@ class Limits:
     most_per_caller: int
     queue_seconds: float
     deadline_seconds: float
+    after_deadline: str = "Ask for less."
 
 
 class Computations:
@@ -222,7 +224,7 @@ class Computations:
         except TimeoutError:
             raise Overloaded(
                 f"This took longer than {self._limits.deadline_seconds:g} s and was ended "
-                f"({self._name}). Ask for less.",
+                f"({self._name}). {self._limits.after_deadline}",
                 RETRY_SECONDS,
             ) from None
         except (EOFError, ConnectionError):

@@ -45,12 +45,17 @@ from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
 from tidegate_server.domain.projects import Project
 from tidegate_server.domain.webhooks import Webhook
-from tidegate_server.errors import FieldProblem, Invalid, StaleRevision
+from tidegate_server.errors import FieldProblem, Invalid, StaleRevision, StoreUnavailable
 from tidegate_server.store import Store
 from tidegate_server.web.access_control import require_permission
 from tidegate_server.whatif.who_changes_sides import Preview, who_changes_sides
 
 ID_BYTES = 16
+
+MAY_BE_MADE = (
+    "The import may have been made, all of it or nothing. Send the same request again to find out: "
+    "what was made is not made twice."
+)
 
 MAX_PROBLEMS = 1_000
 """How many problems an answer names."""
@@ -118,6 +123,7 @@ def apply(store: Store, request: ImportRequest) -> bytes:
         NotFound: there is no such project.
         Forbidden: the caller may not change one of the documents.
         StaleRevision: it would change something else than the plan that the caller has seen.
+        StoreUnavailable: the import may have been made; a repetition makes it once at most.
     """
     with _without_collections():
         parsed = parse_configuration(request.text)
@@ -133,7 +139,10 @@ def apply(store: Store, request: ImportRequest) -> bytes:
         return _nothing(planned) if change is None else _audited(change, planned, request)
 
     with _without_collections():
-        committed = commit_with_retry(store, make_change)
+        try:
+            committed = commit_with_retry(store, make_change)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{error.message} {MAY_BE_MADE}") from error
     assert answer is not None
     shown = {**answer, "versions": dict(committed.versions)}
     return json.dumps(shown, ensure_ascii=False).encode()
@@ -229,7 +238,8 @@ def _check(planned: _Planned, request: ImportRequest) -> None:
         where = first.pointer or "the body"
         raise Invalid(f"Nothing was changed. {where}: {first.detail}{others}", *fields)
     seen = planned.parsed.plan
-    if seen and seen != planned.digest:
+    # Nothing is left to change if the import was made, and its caller has not got the answer.
+    if seen and seen != planned.digest and planned.plan.change is not None:
         raise StaleRevision(
             "Something that the import changes was changed since its plan was made. Nothing was "
             "changed; make a new plan."

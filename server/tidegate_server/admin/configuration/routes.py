@@ -96,7 +96,8 @@ def plan_import(project: str) -> Response:
 def apply_import(project: str) -> Response:
     """Import a configuration: all of it in one change, or nothing.
 
-    Each document needs the permission that its own route needs.
+    Each document needs the permission that its own route needs. Whoever gets no answer sends the
+    same request again: what was made is not made twice, and `documents` is then empty.
     """
     caller = current_caller()
     if not caller.has_anywhere(Permission.WRITE, project):

@@ -179,7 +179,7 @@ class ApplyBody(PlanBody):
         load_default="",
         metadata={
             "description": "the `plan` of an earlier answer: the import is refused if it would "
-            "now change something else"
+            "now change something else; it may change nothing, because it was made"
         },
     )
 
