@@ -243,6 +243,37 @@ def pressed(form: TargetingForm, button: str) -> TargetingForm:
     return replace(form, rules=tuple(rules), prerequisites=tuple(needs))
 
 
+def goes_on_at(form: TargetingForm, button: str) -> str:
+    """Return where its reader goes on after a button that changes lines.
+
+    Args:
+        form: after the button.
+        button: as for ``pressed``.
+
+    Returns:
+        The name of a field, or what a button is called where no line is left; empty: the button
+        changes no lines.
+    """
+    verb, *numbers = button.split() or [""]
+    at = [int(each) for each in numbers if each.isdecimal()]
+    rules, needs = form.rules, form.prerequisites
+    match verb, at:
+        case "add-rule", [] if rules:
+            return f"rule-{len(rules) - 1}-line-0-attribute"
+        case "remove-rule", [index]:
+            return f"rule-{min(index, len(rules) - 1)}-id" if rules else "add-rule"
+        case (("add-line" | "remove-line"), [index, *line]) if index < len(rules):
+            last = len(rules[index].lines) - 1
+            kept = min(line[0], last) if line else last
+            return f"rule-{index}-line-{kept}-attribute" if last >= 0 else f"add-line {index}"
+        case "add-prerequisite", [] if needs:
+            return f"prerequisite-{len(needs) - 1}-flag"
+        case "remove-prerequisite", [index]:
+            kept = min(index, len(needs) - 1)
+            return f"prerequisite-{kept}-flag" if needs else "add-prerequisite"
+    return button if verb == "preview" else ""
+
+
 @dataclass(frozen=True, slots=True)
 class TypedTargeting:
     """A targeting read from a form, and what cannot be read, by the name of its field."""

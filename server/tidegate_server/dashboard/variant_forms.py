@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,21 @@ def typed_variants(form: Mapping[str, str], button: str) -> tuple[VariantLine, .
     elif verb == "remove-variant" and (at := whole_number(number)) is not None:
         del lines[at : at + 1]
     return tuple(lines)
+
+
+def goes_on_at(lines: Sequence[VariantLine], button: str) -> str:
+    """Return the field at which its reader goes on after a button; empty: it changes no lines.
+
+    Args:
+        lines: after the button.
+        button: as for ``typed_variants``.
+    """
+    verb, _, number = button.partition(" ")
+    if verb == "add-variant":
+        return f"variants-{len(lines) - 1}-key"
+    if verb == "remove-variant" and number.isdecimal():
+        return f"variants-{min(int(number), len(lines) - 1)}-key" if lines else "add-variant"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def edit_flag(project: str, environment: str, flag: str) -> Response:
             revision=form.values.get("revision", before["revision"]),
             metadata=variant_forms.metadata_lines(before["metadata"]),
             edited=request.method == "POST",
+            focus=variant_forms.goes_on_at(lines, button),
         )
 
     if request.method == "GET":

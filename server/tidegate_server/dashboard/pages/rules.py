@@ -98,7 +98,7 @@ def edit_rules(project: str, environment: str, flag: str) -> Response:
                 return sides_part(None, problem.detail)
             return show(form, _errors(problem, form), problem=problem.detail, status=problem.status)
         shown = sides(found, flag, targeting["off_variant"])
-        return sides_part(shown) if in_part else show(form, {}, sides=shown)
+        return sides_part(shown) if in_part else show(form, {}, sides=shown, focus="preview")
 
     if request.method == "GET":
         return show(rule_forms.from_targeting(targeting), {})
@@ -108,7 +108,8 @@ def edit_rules(project: str, environment: str, flag: str) -> Response:
         return preview(form)
     if button not in ("save", "both"):
         changed = rule_forms.pressed(form, button)
-        return show(changed, {}, moved=_moved(changed, button))
+        focus = rule_forms.goes_on_at(changed, button)
+        return show(changed, {}, moved=_moved(changed, button), focus=focus)
     if asks_when():
         return show(form, {})
     read = rule_forms.to_targeting(form)

@@ -116,6 +116,7 @@ def edit_segment(project: str, segment: str | None = None) -> Response:
     before: dict[str, Any] = answer.body if answer else {}
     made = segment or typed("key")
     condition = rule_forms.condition_form(before["when"]) if before.get("when") else NOTHING
+    focus = ""
     body: dict[str, Any] = {}
 
     def show(form: FormState, found: Sides | None = None) -> Response:
@@ -134,13 +135,16 @@ def edit_segment(project: str, segment: str | None = None) -> Response:
             segments=api.all_of(*where),
             sides=found,
             form=form,
+            focus=focus,
         )
 
     if request.method == "GET":
         return show(FormState())
     button, in_part = pressed("save"), "part" in request.form
     typed_rule = TargetingForm(False, "", "", {}, (rule_forms.typed_rule(request.form, "rule-0-"),))
-    [condition] = rule_forms.pressed(typed_rule, button).rules
+    changed = rule_forms.pressed(typed_rule, button)
+    [condition] = changed.rules
+    focus = rule_forms.goes_on_at(changed, button)
     if button not in ("save", "both", "preview"):
         return show(FormState(typed_values()))
     errors: dict[str, str] = {}

@@ -12,6 +12,14 @@ for (const here of document.querySelectorAll(":is(.tabbar, .pills) [aria-current
   strip.scrollLeft = here.offsetLeft - strip.offsetLeft - (strip.clientWidth - here.offsetWidth) / 2;
 }
 
+// A form that is shown again goes on at what is wrong with it, unless its button says where.
+const again = document.querySelector("main[data-again]:not(:has([autofocus]))");
+const wrong = again?.querySelector("[aria-invalid=true]") ?? again?.querySelector("[role=alert]");
+if (wrong) {
+  if (wrong.matches("[role=alert]")) wrong.tabIndex = -1;
+  wrong.focus();
+}
+
 const palette = document.getElementById("palette");
 
 function openPalette(event) {
