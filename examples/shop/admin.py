@@ -12,6 +12,7 @@ from urllib.parse import quote
 import urllib3
 
 FINAL_STATES = frozenset({"completed", "rolled_back"})
+HELD_STATES = frozenset({"paused", "killed"})
 
 
 class Refused(Exception):
@@ -63,6 +64,7 @@ class ReleaseStatus:
     id: str
     flag: str
     state: str
+    state_by: str
     reason: str
     stage: int
     stages: int
@@ -87,6 +89,7 @@ class ReleaseStatus:
             id=body["id"],
             flag=body["flag"],
             state=body["state"],
+            state_by=body["state_by"],
             reason=body["reason"],
             stage=stage["number"],
             stages=stage["of"],
@@ -106,6 +109,12 @@ class ReleaseStatus:
     @property
     def ended(self) -> bool:
         return self.state in FINAL_STATES
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether a person has paused, killed or ended it, so it does not go on by itself."""
+        by_policy = self.state_by in ("", "policy")
+        return not by_policy and (self.ended or self.state in HELD_STATES)
 
     @property
     def audience(self) -> str:

@@ -42,6 +42,9 @@ BETWEEN = 8.0
 ENDS = {plan.GOOD: "completed", plan.BAD: "rolled_back"}
 
 
+TAKEN_OVER = "A release is in your hands now, so the quickstart only watches."
+
+
 @dataclass(slots=True)
 class ReleaseRun:
     """One release: its latest status, when it began, its stages so far, and how long it took.
@@ -101,8 +104,15 @@ class Quickstart:
             self.processes.check()
             time.sleep(POLL)
 
-    def run(self, view: View) -> None:
-        """Start both releases and follow them until both have ended.
+    def run(self, view: View, *, once: bool) -> bool:
+        """Start both releases and follow them until both have ended, or a person takes one over.
+
+        Args:
+            view: shows what happens.
+            once: nobody is expected to take over a release; then it counts as a failure.
+
+        Returns:
+            Whether both ended by themselves.
 
         Raises:
             QuickstartFailed: a release ended in the wrong state, or not in time.
@@ -117,15 +127,26 @@ class Quickstart:
             self.runs[flag] = ReleaseRun(status, time.monotonic(), [status.audience])
             view.event(f"{flag}: release started, open to {status.audience}")
         while not all(release_run.status.ended for release_run in self.runs.values()):
+            if not once and (taken := self._taken_over()):
+                view.event(f"{taken.flag}: {taken.state.replace('_', ' ')} by {taken.state_by}")
+                return False
             if time.monotonic() - self._began > DEADLINE:
                 raise QuickstartFailed(f"the releases have not ended after {DEADLINE:g} seconds")
             self._watch_for(POLL, view)
+        if not once and self._taken_over():
+            return False
         for flag, release_run in self.runs.items():
             if release_run.status.state != ENDS[flag]:
                 raise QuickstartFailed(
                     f"the release of {flag} should be {ENDS[flag]}, but it is "
                     f"{release_run.status.state}: {release_run.status.reason}"
                 )
+        return True
+
+    def _taken_over(self) -> ReleaseStatus | None:
+        """Return a release that a person has paused, killed or ended."""
+        found = (each.status for each in self.runs.values() if each.status.taken_over)
+        return next(found, None)
 
     def _watch_for(self, seconds: float, view: View) -> None:
         """Follow the releases for some time."""
@@ -255,9 +276,9 @@ def run(once: bool, rate: float, console: Console) -> int:
                 quickstart.set_up(view)
                 if console.is_terminal and not once:
                     quickstart.wait_for_a_viewer(view)
-                quickstart.run(view)
+                alone = quickstart.run(view, once=once)
             ended = True
-            print("\n" + summary(quickstart.runs), flush=True)
+            print("\n" + (summary(quickstart.runs) if alone else TAKEN_OVER), flush=True)
             if not once:
                 print(next_steps(quickstart), flush=True)
                 quickstart.watch()
