@@ -1,8 +1,15 @@
-"""The state of other processes."""
+"""Programs in other processes, and the state of these."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
+
+PYTHON_THAT_FORKS: tuple[str, ...] = (
+    sys.executable,
+    *("-W", "ignore:This process:DeprecationWarning"),
+)
+"""Python for a program that forks while it has threads: since version 3.12 it warns of that."""
 
 
 def runs(pid: int) -> bool:

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import pytest
 from tidegate import Client, ClientEvent, Context, local_breaker, report_thread, sync
 from tidegate.backoff import Backoff
 
+from tests.child_processes import PYTHON_THAT_FORKS
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Proxy
 from tests.sdk.documents import a_flag, a_release, a_snapshot
@@ -330,7 +330,7 @@ def run(environment: Environment) -> Callable[..., list[str]]:
     def run(program: str, first: str = "", url: str = "") -> list[str]:
         text = "\n".join(textwrap.dedent(part) for part in (first, COUNT, program))
         ended = subprocess.run(
-            [sys.executable, "-c", text],
+            [*PYTHON_THAT_FORKS, "-c", text],
             check=True,
             capture_output=True,
             timeout=60,

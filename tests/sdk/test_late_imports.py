@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from tidegate.runtime.late_imports import load
 
+from tests.child_processes import PYTHON_THAT_FORKS
+
 
 def run(program: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [*PYTHON_THAT_FORKS, "-c", program, *arguments],
         check=True,
         capture_output=True,
         text=True,

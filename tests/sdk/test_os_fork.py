@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.child_processes import PYTHON_THAT_FORKS
 from tests.sdk.server import SLOW, Environment
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ class Program:
 
     def __init__(self, environment: Environment, text: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", COMMON + text],
+            [*PYTHON_THAT_FORKS, "-c", COMMON + text],
             env={"TIDEGATE_URL": environment.url, "TIDEGATE_TOKEN": environment.token},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
