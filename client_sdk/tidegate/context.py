@@ -19,6 +19,18 @@ def is_text(value: str) -> bool:
     return True
 
 
+def _plain_text(value: str) -> str | None:
+    """Return the text of a proxy that stands for one, or of a subclass; None if it has none.
+
+    Later, and in the thread that reports, a proxy may stand for something else, or for nothing.
+    """
+    try:
+        text = str.__str__(value) if issubclass(type(value), str) else str(value)
+        return text if is_text(text) else None
+    except Exception:
+        return None
+
+
 class Context:
     """An evaluation context, as OpenFeature defines it. Treat it as immutable.
 
@@ -34,8 +46,11 @@ class Context:
     attributes: Mapping[str, Any]
 
     def __init__(self, targeting_key: str | None = None, /, **attributes: Any) -> None:
-        if isinstance(targeting_key, str) and not is_text(targeting_key):
-            targeting_key = None
+        if type(targeting_key) is str:
+            if not is_text(targeting_key):
+                targeting_key = None
+        elif isinstance(targeting_key, str):
+            targeting_key = _plain_text(targeting_key)
         self.targeting_key = targeting_key
         self.attributes = attributes
 

@@ -176,7 +176,10 @@ class Operation:
         if self.ended:
             return
         number = _finite_number(value)
-        if number is None or not isinstance(name, str):
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            warn_once(f"a value is ignored: its name is of the type {kind}; give a str")
+        elif number is None:
             warn_once(f"a value of {name!r} is ignored: it is not a finite number")
         else:
             measured = self._make_extras().measured
@@ -274,8 +277,11 @@ class Operation:
         try:
             context: object = resolve()
         except Exception as error:
-            name = type(error).__name__
-            warn_once(f"the context callback raised {name}: evaluating without a context")
+            warn_once(
+                f"the context callback raised {type(error).__name__} at {_place_of(error)}: "
+                "evaluating without a context"
+            )
+            self.reporter.count_invalid_context()
             return NOBODY
         if isinstance(context, CoroutineType):
             context.close()  # else Python warns about it at each request
@@ -408,6 +414,16 @@ def _key(context: Context | None) -> str | None:
     """Return the targeting key; None without one, whatever the application gave as a context."""
     key = getattr(context, "targeting_key", None)
     return key if isinstance(key, str) else None
+
+
+def _place_of(error: Exception) -> str:
+    """Return the file and the line that raised an error; not its text, which may be personal."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return "an unknown place"
+    return f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
 
 
 def _finite_number(value: Any) -> float | None:

@@ -389,7 +389,7 @@ class Reporter:
             lock.release()
 
     def count_invalid_context(self) -> None:
-        """Count a context of a wrong type."""
+        """Count a context that cannot be used."""
         lock = self._take_lock(LONGEST_WAIT)
         self.invalid_contexts += 1
         if lock is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from tidegate import Context
 from tidegate.context import NOBODY
+from werkzeug.local import LocalProxy
 
 
 def test_a_context_has_a_key_and_attributes() -> None:
@@ -30,6 +32,34 @@ def test_a_context_can_be_made_from_openfeatures_flat_form() -> None:
 @pytest.mark.parametrize("key", [None, 7, True, ["ann"], {}])
 def test_a_key_that_is_not_a_string_counts_as_missing(key: object) -> None:
     assert Context.of({"targetingKey": key}) == NOBODY
+
+
+class Named(str):
+    """A text that is shown as another one, like an ``enum.Enum`` that is a text."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "Named.PRO"
+
+
+@pytest.mark.parametrize("key", [Named("pro"), LocalProxy(lambda: "pro")])
+def test_a_key_that_stands_for_text_is_that_text(key: str) -> None:
+    """A report is made in another thread, where a proxy stands for nothing."""
+    found = Context(key).targeting_key
+    assert (type(found), found) == (str, "pro")
+
+
+def test_a_key_that_has_no_text_counts_as_missing() -> None:
+    class Unreadable(str):
+        __slots__ = ()
+
+        def isascii(self) -> bool:
+            raise ZeroDivisionError
+
+    assert Context(Unreadable("ann")).targeting_key == "ann"
+    not_text: Any = LocalProxy(lambda: "\ud800")
+    assert Context(not_text).targeting_key is None
 
 
 def test_equal_contexts_are_equal() -> None:

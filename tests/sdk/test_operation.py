@@ -240,6 +240,19 @@ def test_a_value_that_is_not_a_finite_number_is_dropped_and_counted(
     assert counted(client) == counts(1, 1, 0)
 
 
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", [7, None, Unprintable()], ids=["7", "None", "unprintable"])
+def test_a_value_without_a_name_is_dropped(client: Client, name: Any) -> None:
+    with client.operation(ANN) as operation:
+        evaluate(client)
+        operation.measure(name, 1.0)
+    assert client.status().dropped == 1
+
+
 def test_a_value_after_the_end_is_dropped(client: Client) -> None:
     with client.operation(ANN) as operation:
         evaluate(client)
@@ -446,9 +459,12 @@ def test_a_context_callback_that_raises_is_logged_once(
         with client.operation_of(context):
             assert evaluate(client) is True
     assert counted(client) == counts(3, 3, 0)
+    line = context.__code__.co_firstlineno + 1
     assert [record.getMessage() for record in caplog.records] == [
-        "the context callback raised NotLoggedIn: evaluating without a context"
+        f"the context callback raised NotLoggedIn at {__file__}:{line}: "
+        "evaluating without a context"
     ]
+    assert client.status().invalid_contexts == 3
 
 
 def test_a_context_callback_that_returns_another_type_is_logged_once(

@@ -51,7 +51,7 @@ class ClientCollector(Collector):
         )
         yield CounterMetricFamily(
             "tidegate_client_invalid_contexts",
-            "Contexts and targeting keys of a wrong type.",
+            "Contexts that could not be used: of a wrong type, or their function raised.",
             status.invalid_contexts,
         )
         yield GaugeMetricFamily(
