@@ -174,6 +174,7 @@ class Client:
             problem=connection.cause,
             problem_age=None if cause_since is None else now - cause_since,
             key_set_problem=connection.key_set_problem,
+            report_problem=connection.report_problem,
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -224,8 +225,8 @@ class Client:
             try:
                 if context.targeting_key not in known:
                     reporter.seen_users.look_at(context)
-            except TypeError:
-                pass  # no targeting key is of such a type
+            except Exception:  # no targeting key is of such a type
+                log.debug("a targeting key has no hash", exc_info=True)
         # The same as ``new_operation(self._reporter, context)``, without a call.
         operation = Operation()
         operation.reporter = reporter

@@ -55,10 +55,12 @@ class ClientStatus(NamedTuple):
             there is one, and before the first attempt has failed.
         problem_age: seconds since the server could first not be reached; None without a problem.
         invalid_contexts: how often the application gave a context or a targeting key of a wrong
-            type.
+            type, or its function for the context raised.
         key_set_problem: why the keys that were uploaded to a segment are older here than on the
             server, or missing; None while they are not. Flags that need them stay as they were;
             those that were never complete here give the application's default.
+        report_problem: why the last report did not arrive; None if it did, or there was none. The
+            next report repeats its counts.
     """
 
     state: str
@@ -71,6 +73,7 @@ class ClientStatus(NamedTuple):
     problem: str | None = None
     problem_age: float | None = None
     key_set_problem: str | None = None
+    report_problem: str | None = None
 
 
 class ClientEvent(NamedTuple):

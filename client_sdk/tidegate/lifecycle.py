@@ -41,6 +41,7 @@ class NoConnection:
     confirmed_at: float | None = None
     closed_here: frozenset[str] = frozenset()
     key_set_problem: str | None = None
+    report_problem: str | None = None
     completing: bool = False
 
     def __init__(self, problem: ClientEvent | None = None) -> None:
@@ -99,7 +100,12 @@ class Lifecycle:
         """Connect to a server, or in a uWSGI master let the workers do so."""
         self._url, self._token, self._application = url, token, application
         if cache_path is not None:
-            self.cache_file = load("tidegate.persistence").SnapshotFile(cache_path, url, token)
+            try:
+                path = os.fsdecode(cache_path)
+            except TypeError as error:
+                log.warning("the flags are not cached: cache_path: %s", error)
+            else:
+                self.cache_file = load("tidegate.persistence").SnapshotFile(path, url, token)
         if uwsgi.workers_will_start():
             self._postponed = threading.Lock()
             # Imported before the fork, for all workers at once: they are ready sooner.
@@ -250,5 +256,5 @@ def compile_document(document: object, file: SnapshotFile | None = None) -> Comp
 def _call(listener: Listener, event: ClientEvent) -> None:
     try:
         listener(event)
-    except Exception:
+    except (Exception, SystemExit):  # an exit would end only the client's own thread
         log.exception("a listener failed")

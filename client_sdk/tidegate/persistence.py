@@ -55,8 +55,8 @@ class SnapshotFile:
             content = _read(self._path)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            log.warning("cannot read the cached flags: %s", error.strerror)
+        except (OSError, ValueError) as error:
+            log.warning("cannot read the cached flags in %s: %s", self._path, _reason(error))
             self._save_failed = isinstance(error, _NotAFile)
             return None
         header, _, body = content.partition(b"\n")
@@ -76,7 +76,7 @@ class SnapshotFile:
         """
         found: dict[str, KeySet] = {}
         for digest, each in named.items():
-            with contextlib.suppress(OSError, WireError):
+            with contextlib.suppress(OSError, ValueError, WireError):
                 content = _read(self._keys_folder / digest)
                 key_sets = load("tidegate.evaluation.key_sets")
                 found[digest] = key_sets.KeySet.of_content(digest, each.salt, content)
@@ -89,13 +89,14 @@ class SnapshotFile:
 
     def save_key_sets(self, key_sets: Mapping[str, KeySet]) -> None:
         """Keep these key sets, and delete all others. A failure is never raised."""
-        if not key_sets and not self._keys_folder.exists():
-            return
-        for digest, keys in key_sets.items():
-            path = self._keys_folder / digest
-            if not path.exists() and not self._replace(path, keys.content):
-                self._save_failed = True
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
+            # ``exists`` raises, too, where the folder may not be looked into.
+            if not key_sets and not self._keys_folder.exists():
+                return
+            for digest, keys in key_sets.items():
+                path = self._keys_folder / digest
+                if not path.exists() and not self._replace(path, keys.content):
+                    self._save_failed = True
             for path in self._keys_folder.iterdir():
                 if path.name not in key_sets and not path.name.startswith("."):
                     path.unlink()
@@ -119,12 +120,12 @@ class SnapshotFile:
             with os.fdopen(number, "wb") as opened:
                 opened.write(content)
             draft.replace(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if draft is not None:
                 with contextlib.suppress(OSError):
                     draft.unlink()
             if not self._save_failed:
-                log.warning("cannot cache the flags: %s", error.strerror)
+                log.warning("cannot cache the flags in %s: %s", file, _reason(error))
             return False
         return True
 
@@ -132,6 +133,10 @@ class SnapshotFile:
 class _NotAFile(OSError):
     def __init__(self, path: Path) -> None:
         super().__init__(errno.EINVAL, f"{path} is not a file, choose another cache_path")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _read(path: Path) -> bytes:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 
 from tidegate import wire
-from tidegate.errors import Rejected, Unreachable
+from tidegate.errors import Refused, Rejected, Unreachable
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.evaluation_counts import ROUND_SECONDS
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, whole_key_sets
@@ -22,6 +22,8 @@ from tidegate.runtime import threads
 
 log: logging.Logger = logging.getLogger("tidegate")
 
+NOT_LOST = "the next one repeats the counts; `python -m tidegate check` tests each step"
+
 
 class ReportThread:
     """Sends reports at the interval that the flags ask for, and on request.
@@ -30,6 +32,9 @@ class ReportThread:
         follower: composes and sends the reports.
         ready: set once the server has confirmed flags; there is nothing to report before.
         file: where the server's flags are kept for the next start; None: nowhere.
+
+    Attributes:
+        problem: why the last report did not arrive; None if it did, or there was none.
     """
 
     def __init__(
@@ -46,9 +51,14 @@ class ReportThread:
         self._thread: threading.Thread | None = None
         self._flushes: deque[threading.Event] = deque()
         self._warned_of: str | None = None
+        self.problem: str | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
         self._follower.evaluations.begin()
         self._thread = threads.start("tidegate-reports", self._send_reports)
 
@@ -61,7 +71,7 @@ class ReportThread:
 
         It is marked as the last one; a later report revokes that.
         """
-        if not self._ready.is_set() or self._stopping.is_set():
+        if not self._ready.is_set() or self._stopping.is_set() or self._thread is None:
             return
         flushed = threading.Event()
         self._flushes.append(flushed)
@@ -77,7 +87,7 @@ class ReportThread:
 
     def wait_for_last_report(self) -> None:
         """Wait for the last report, until two seconds after the thread was asked to stop."""
-        if self._last_report_by is not None:
+        if self._last_report_by is not None and self._thread is not None:
             # The thread sends it: since Python 3.12 no other can be started while the
             # interpreter ends. A dead server must not keep an application from ending.
             self._done.wait(max(0.0, self._last_report_by - time.monotonic()))
@@ -126,27 +136,35 @@ class ReportThread:
         if self._follower.missing:
             return  # the file keeps the last flags that were complete
         self._saved = flags
-        self._file.save_key_sets(whole_key_sets(flags))
-        self._file.save(wire.encode_snapshot(flags.snapshot))
+        try:
+            self._file.save_key_sets(whole_key_sets(flags))
+            self._file.save(wire.encode_snapshot(flags.snapshot))
+        except Exception:
+            # A bug in the SDK must not end the thread: no report would be sent any more.
+            log.warning("cannot cache the flags", exc_info=True)
 
     def _report(self, leaving: bool = False) -> bool:
         try:
             acknowledged = self._follower.send_report(leaving)
         except Rejected as rejected:
-            self._warn_once(rejected)
+            self._warn_once(rejected.kind, rejected.reason or "it gives no reason")
             return False
-        except Unreachable:
+        except Unreachable as error:
+            self.problem = error.kind
+            if isinstance(error, Refused):
+                self._warn_once(error.kind)  # such as a proxy that lets only the flags through
             return False
-        except Exception:
+        except Exception as error:
+            self.problem = f"an unexpected {type(error).__name__}"
             log.debug("a report failed", exc_info=True)
             return False
         if acknowledged:
-            self._warned_of = None
+            self._warned_of = self.problem = None
         return acknowledged
 
-    def _warn_once(self, rejected: Rejected) -> None:
+    def _warn_once(self, kind: str, reason: str = "") -> None:
         """Log why the server does not accept the reports, but not again for each of them."""
-        if rejected.kind != self._warned_of:
-            self._warned_of = rejected.kind
-            reason = rejected.reason or "it gives no reason"
-            log.warning("the server does not accept reports (%s): %s", rejected.kind, reason)
+        self.problem = f"{kind}: {reason}" if reason else kind
+        if kind != self._warned_of:
+            self._warned_of = kind
+            log.warning("the server does not accept reports (%s): %s", kind, reason or NOT_LOST)

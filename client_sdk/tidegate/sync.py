@@ -237,14 +237,25 @@ class ServerConnection:
         return self._key_sets.problem
 
     @property
+    def report_problem(self) -> str | None:
+        """Why the last report did not arrive; None if it did, or there was none."""
+        return self._reports.problem
+
+    @property
     def closed_here(self) -> frozenset[str]:
         """The keys of flags whose release this process closed for itself."""
         return self._breaker.closed
 
     def start(self) -> None:
         """Start both threads."""
-        self._thread = threads.start("tidegate-updates", self._follow_updates)
-        self._reports.start()
+        try:
+            self._reports.start()
+            self._thread = threads.start("tidegate-updates", self._follow_updates)
+        except RuntimeError as error:
+            # There are too many threads, or (Python 3.12) the interpreter ends. The application
+            # goes on with the flags that it has; ``status`` says why it gets no others.
+            self._disconnected(f"no thread can be started: {error}")
+            self._settled.set()
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Wait until the server has confirmed flags, or ``stop``; return whether it has."""

@@ -176,6 +176,19 @@ def respond_compressed(body: bytes, encoding: str = "gzip") -> Mode:
     return mode
 
 
+def forbid(path: str) -> Mode:
+    """Answer requests for a path with 403, as a firewall does, and pass all others on."""
+
+    def mode(proxy: Proxy, client: socket.socket) -> None:
+        if path.encode() not in client.recv(65_536, socket.MSG_PEEK).partition(b"\r\n")[0]:
+            pass_through(proxy, client)
+            return
+        read_head(client)
+        client.sendall(http_response("403 Forbidden", b"<h1>Forbidden</h1>", "text/html"))
+
+    return mode
+
+
 def redirect(url: str) -> Mode:
     """Redirect every request to another address."""
 

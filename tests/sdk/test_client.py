@@ -239,6 +239,94 @@ def test_the_numbers_of_the_module_random_belong_to_the_application(
     assert "nothing listens" in printed_by(program, **variables)
 
 
+def test_without_threads_an_application_gets_its_defaults_and_the_reason(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There are too many threads, or the interpreter of Python 3.12 ends."""
+    for allowed in (0, 1):
+        caplog.clear()
+        with monkeypatch.context() as patch:
+            fail_to_start_threads(patch, after=allowed)
+            client = Client(environment.url, environment.token)
+            assert client.wait_until_ready(60) is False
+            assert client.boolean("checkout", True, ANN) is True
+            assert client.status().problem == "no thread can be started: can't start new thread"
+            assert "no thread can be started" in caplog.text
+            client.flush()
+            client.close()
+
+
+def test_a_child_without_threads_keeps_its_flags_and_counts_what_is_lost(
+    environment: Environment, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.flag("checkout")
+    environment.release("checkout")
+    soon(lambda: client.boolean_details("checkout", False, ANN).reason == "SPLIT", "the release")
+    client.flush()
+    fail_to_start_threads(monkeypatch, after=0)
+    parent = client._lifecycle.connection
+    client._lifecycle.restart_after_fork()
+    parent.stop()
+    with client.operation(ANN):
+        assert client.boolean_details("checkout", False).reason == "SPLIT"
+    assert "no thread can be started" in (client.status().problem or "")
+    assert client.status().state == "stale"
+    client.close()
+    assert client.status().dropped == 1
+
+
+def fail_to_start_threads(patch: pytest.MonkeyPatch, after: int) -> None:
+    """Let no more of the SDK's threads be started than a number."""
+    start = threading.Thread.start
+    started = []
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith(("tidegate-updates", "tidegate-reports", "tidegate-breaker")):
+            started.append(thread)
+            if len(started) > after:
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    patch.setattr(threading.Thread, "start", limited)
+
+
+def test_a_firewall_that_lets_only_the_flags_through_is_named(
+    environment: Environment, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy.switch_to(bad_proxy.forbid("/sdk/v1/reports"))
+    client = Client(proxy.url, environment.token)
+    try:
+        assert client.wait_until_ready()
+        client.flush()
+        assert client.status().state == "connected"
+        assert "403" in (client.status().report_problem or "")
+        assert "the server does not accept reports" in caplog.text
+        proxy.switch_to(bad_proxy.pass_through)
+        assert client.wait_until_ready()
+        client.flush()
+        soon(lambda: client.status().report_problem is None, "a report arrives")
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b", 7])
+def test_a_cache_that_cannot_be_used_does_not_end_the_reports(
+    environment: Environment, path: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The name is too long, no name at all, or nothing that names a file."""
+    usable: Any = path if isinstance(path, int) else str(tmp_path / path)
+    client = Client(environment.url, environment.token, cache_path=usable)
+    try:
+        assert client.wait_until_ready()
+        for _ in range(2):
+            before = len(environment.reports)
+            client.flush()
+            assert len(environment.reports) > before
+        assert "cache" in caplog.text
+    finally:
+        client.close()
+
+
 # Without a network
 
 
@@ -364,6 +452,14 @@ def test_no_evaluation_raises(key: Any, context: Any) -> None:
         assert client.integer(key, 7, context) == 7
         assert client.float(key, 0.5, context) == 0.5
         assert client.object(key, [1], context) == [1]
+
+
+def test_a_key_without_a_hash_ends_no_operation() -> None:
+    client = Client.offline(a_snapshot(a_flag("checkout", release=a_release((50, [])))))
+    client._reporter.seen_users.known = {None}  # the server wants to know the users
+    odd: Any = RaisingKey()
+    with client.operation(Context(odd)):
+        assert client.boolean("checkout", True) is True
 
 
 # Contexts
@@ -627,6 +723,15 @@ def test_a_listener_is_notified_and_may_raise(
     )
     soon(lambda: client.status().version == environment.version, "the kill arrived")
     assert len(events) == 1
+
+
+def test_a_listener_that_exits_ends_no_thread_of_the_client(
+    environment: Environment, client: Client
+) -> None:
+    client.listen(lambda event: sys.exit(1))
+    for key in ("checkout", "banner"):
+        environment.flag(key)
+        soon(lambda: client.status().version == environment.version, "the flag arrives")
 
 
 def test_a_late_listener_is_notified_of_the_present_problem(environment: Environment) -> None:

@@ -82,6 +82,18 @@ def test_a_folder_that_cannot_be_written_is_logged_once(
     assert "cannot cache the flags" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_logged_and_never_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    file = SnapshotFile(tmp_path / name, URL, TOKEN)
+    assert file.load() is None
+    file.save_key_sets({})
+    file.save(document())
+    assert file.load_key_sets({}) == {}
+    assert f"cannot cache the flags in {tmp_path / name}" in caplog.text
+
+
 def test_a_failed_save_keeps_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = SnapshotFile(path, URL, TOKEN)
     file.save(document(1))
