@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from tidegate_server.application import create_app
+from tidegate_server.policy_job.loop import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.web.settings import ApiSettings
@@ -21,6 +22,7 @@ from tidegate_server.web.settings import ApiSettings
 from tests.http_application import SECRET_KEY
 from tests.http_calls import PRODUCTION, Caller, slug
 from tests.sdk_api.test_routes import report
+from tests.waiting import until
 
 
 def test_a_running_process_is_live_and_ready(client: FlaskClient) -> None:
@@ -78,6 +80,31 @@ def test_metrics_describe_instances_kills_and_releases(
     assert metrics["tidegate_kill_in_force"] == [({**production, "flag": "checkout"}, 1.0)]
     ((labels, percentage),) = metrics["tidegate_release_percentage"]
     assert (labels["state"], labels["stage"], percentage) == ("killed", "1", 0.0)
+
+
+def test_metrics_say_how_long_a_release_should_have_been_evaluated(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    """So one learns that no policy job runs, which would roll back."""
+
+    def overdue() -> float:
+        ((labels, value),) = gauges(checkout)["tidegate_release_overdue_seconds"]
+        assert labels["flag"] == "checkout"
+        return value
+
+    before = overdue()
+    until(lambda: overdue() > before)
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
+    until(lambda: overdue() == 0.0, "nothing is decided about a killed flag")
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/restore", {})
+    until(lambda: overdue() > 0.0)
+    job = PolicyJob(store, "a")
+
+    def is_evaluated() -> bool:
+        job.tick()
+        return overdue() == 0.0
+
+    until(is_evaluated)
 
 
 def test_metrics_count_waiting_webhook_messages(checkout: Caller) -> None:

@@ -191,6 +191,15 @@ def _held_ms(release: Release, now_ms: int) -> int | None:
     return now_ms - (release.state_since_ms or release.stage_entered_ms)
 
 
+def _overdue_ms(release: Release, progress: Progress | None, now_ms: int) -> int:
+    """Return for how long a release should have been evaluated; 0: it is not due."""
+    if release.state is State.KILLED:
+        return 0  # nothing is decided until it is restored
+    since_ms = max(release.state_since_ms or 0, release.stage_entered_ms)
+    due_ms = since_ms if progress is None else max(since_ms, progress.next_due_ms)
+    return max(0, now_ms - due_ms)
+
+
 class _StateCollector(Collector):
     def __init__(self, environments: list[EnvironmentState], queues: list[WebhookQueue]) -> None:
         self._environments = environments
@@ -284,6 +293,16 @@ class _StateCollector(Collector):
             ],
             *("flag", "release", "state"),
         )
+        yield self._gauge(
+            "tidegate_release_overdue_seconds",
+            "Time since the evaluation of an active release was due",
+            [
+                ((release.flag, release.id), overdue / 1000, each)
+                for each in self._environments
+                for release, overdue in self._overdue(each)
+            ],
+            *("flag", "release"),
+        )
         yield from self._arms()
         waiting = GaugeMetricFamily(
             "tidegate_webhook_messages_waiting",
@@ -293,6 +312,12 @@ class _StateCollector(Collector):
         for queue in self._queues:
             waiting.add_metric((queue.project, queue.webhook), float(queue.waiting))
         yield waiting
+
+    @staticmethod
+    def _overdue(state: EnvironmentState) -> Iterator[tuple[Release, int]]:
+        progress = {each.release: each for each in state.progress}
+        for release in state.releases:
+            yield release, _overdue_ms(release, progress.get(release.id), state.now_ms)
 
     def _arms(self) -> Iterator[Metric]:
         """Yield what the arms of active releases counted: at most one release for each flag."""
