@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tidegate_server import near_misses
 from tidegate_server.near_misses import question, similar
 
 FLAGS = ["new-checkout", "checkout-colour", "banner", "dark_mode", "search.v2", "a"]
@@ -44,3 +47,19 @@ def test_a_question_names_each_suggestion() -> None:
     assert question([]) == ""
     assert question(["a"]) == " Did you mean 'a'?"
     assert question(["a", "b", "c"]) == " Did you mean 'a', 'b' or 'c'?"
+
+
+def test_few_names_are_weighed_exactly_however_many_are_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weighed: list[float] = []
+
+    class Counting(SequenceMatcher[str]):
+        def ratio(self) -> float:
+            weighed.append(super().ratio())
+            return weighed[-1]
+
+    monkeypatch.setattr(near_misses, "SequenceMatcher", Counting)
+    known = [f"new-checkout-{number:04d}" for number in range(2_000)]
+    assert similar("new-chekout-1234", known)[0] == "new-checkout-1234"
+    assert len(weighed) <= near_misses.MAX_WEIGHED

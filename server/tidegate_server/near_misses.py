@@ -9,6 +9,10 @@ MAX_SUGGESTIONS = 3
 MAX_COMPARED = 2_000
 """How many names are compared, those of the most similar length; more would take too long."""
 
+MAX_WEIGHED = 50
+"""How many of them are weighed exactly, those with the most characters in common: names of few
+different characters take a hundred times as long as others."""
+
 SIMILAR = 0.7
 """The least ratio of matching characters."""
 
@@ -22,16 +26,20 @@ def similar(name: str, known: Iterable[str]) -> tuple[str, ...]:
     candidates = sorted(known, key=lambda each: (abs(len(each) - len(name)), each))[:MAX_COMPARED]
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(folded)
-    found: list[tuple[float, str]] = []
+    likely: list[tuple[float, str, bool]] = []
     for candidate in candidates:
         other = _folded(candidate)
         matcher.set_seq1(other)
         # An abbreviation is a near miss too: checkout for new-checkout-page.
         contained = min(len(folded), len(other)) >= 4 and (folded in other or other in folded)
-        if contained or matcher.real_quick_ratio() >= SIMILAR <= matcher.quick_ratio():
-            ratio = matcher.ratio()
-            if contained or ratio >= SIMILAR:
-                found.append((-ratio, candidate))
+        if contained or matcher.real_quick_ratio() >= SIMILAR <= (most := matcher.quick_ratio()):
+            likely.append((-1.0 if contained else -most, candidate, contained))
+    found: list[tuple[float, str]] = []
+    for _, candidate, contained in sorted(likely)[:MAX_WEIGHED]:
+        matcher.set_seq1(_folded(candidate))
+        ratio = matcher.ratio()
+        if contained or ratio >= SIMILAR:
+            found.append((-ratio, candidate))
     return tuple(candidate for _, candidate in sorted(found)[:MAX_SUGGESTIONS])
 
 
