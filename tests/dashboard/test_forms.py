@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -214,3 +215,13 @@ def test_json_that_parsers_read_differently_is_refused(checkout: Caller) -> None
     sent = checkout.call("POST", "/p/default/segments/new", data=form)
     assert sent.status_code == 422
     assert "has the key &#39;attribute&#39; twice" in sent.text
+
+
+def test_a_form_that_is_too_long_is_refused_to_who_may_not_send_it_either(
+    checkout: Caller,
+) -> None:
+    viewer = checkout.token_for("viewer", "default", None)
+    for caller in (Caller(checkout.client, None), viewer):
+        for length in (600_000, 2_000_000):
+            data = {"name": "x" * length, "file": (BytesIO(b""), "")}
+            assert caller.call("POST", f"{PLACE}/flags/new", data=data).status_code == 413

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response, redirect, request
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
 
 from tidegate_server.dashboard import (
     access_words,
@@ -66,11 +67,15 @@ def add_policy(response: Response) -> Response:
 @blueprint.errorhandler(ApiProblem)
 def show_problem(problem: ApiProblem) -> ResponseReturnValue:
     """Show what the API refused; who is not signed in signs in first and then comes back."""
-    if problem.status == HTTPStatus.UNAUTHORIZED:
+    try:
+        if problem.status != HTTPStatus.UNAUTHORIZED:
+            return shell.render_problem(problem)
         if request.method == "POST":
             return sign_in_again()
-        return redirect(f"/sign-in?next={quote(request.full_path.rstrip('?'))}", 303)
-    return shell.render_problem(problem)
+    except HTTPException as error:
+        # The form, which would be shown again, is too long or did not arrive.
+        return problem_documents.from_http_exception(error)
+    return redirect(f"/sign-in?next={quote(request.full_path.rstrip('?'))}", 303)
 
 
 @blueprint.errorhandler(TidegateError)
