@@ -15,6 +15,7 @@ from tidegate_server.documents.fields import (
     ConditionField,
     Duration,
     Key,
+    Length,
     Number,
     Percent,
     StrictBoolean,
@@ -107,3 +108,19 @@ def test_an_invalid_condition_is_reported_at_its_place() -> None:
     with pytest.raises(ValidationError) as refused:
         ConditionField().deserialize({"all": [{"attribute": "plan", "operator": "nearly"}]})
     assert list(refused.value.messages) == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value", "says"),
+    [
+        (Length(min=1, max=10), "", "This must not be empty."),
+        (Length(min=3), "ab", "This must have 3 characters at least; it has 2."),
+        (Length(max=2_000), "a" * 2_001, "This must have 2,000 characters at most; it has 2,001."),
+        (Length(max=2), [1, 2, 3], "This must have 2 items at most; it has 3."),
+        (Length(min=1), [], "This must not be empty."),
+    ],
+)
+def test_a_refused_length_is_told_with_its_limit(bounds: Length, value: Any, says: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        bounds(value)
+    assert refused.value.messages == [says]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
@@ -28,6 +28,27 @@ MAX_DURATION_MS = 366 * UNITS["d"]
 PATH_KEY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
+class Length(validate.Length):
+    """How long a text or a list may be; what it refuses is told with its length and the limit."""
+
+    def __call__(self, value: Sized) -> Any:
+        """Return the value.
+
+        Raises:
+            ValidationError: it is too short or too long.
+        """
+        length, unit = len(value), "character" if isinstance(value, str) else "item"
+        if self.min is not None and length < self.min:
+            if not length:
+                raise ValidationError("This must not be empty.")
+            raise ValidationError(f"This must have {self.min} {unit}s at least; it has {length}.")
+        if self.max is not None and length > self.max:
+            raise ValidationError(
+                f"This must have {self.max:,} {unit}s at most; it has {length:,}."
+            )
+        return value
+
+
 class BoundedString(fields.String):
     """A string of limited length without control characters or other invisible ones.
 
@@ -46,7 +67,7 @@ class BoundedString(fields.String):
         **kwargs: Any,
     ) -> None:
         self._refused = refused
-        super().__init__(validate=validate.Length(min=min_length, max=max_length), **kwargs)
+        super().__init__(validate=Length(min=min_length, max=max_length), **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
@@ -152,7 +173,7 @@ class BoundedList(fields.List[Any]):
     """A list of limited length. The length is checked before the items."""
 
     def __init__(self, item: Any, *, max_items: int, min_items: int = 0, **kwargs: Any) -> None:
-        self._bounds = validate.Length(min=min_items or None, max=max_items)
+        self._bounds = Length(min=min_items or None, max=max_items)
         super().__init__(item, validate=self._bounds, **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from tidegate_server.documents.fields import (
     BoundedList,
     BoundedString,
     Key,
+    Length,
     Name,
     Number,
     PatternString,
@@ -143,7 +144,7 @@ class ReleasePart(Strict):
 
     part: ClassVar[type]
 
-    release = fields.String(required=True, validate=validate.Length(min=1, max=MAX_RELEASE_ID))
+    release = fields.String(required=True, validate=Length(min=1, max=MAX_RELEASE_ID))
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> Any:
@@ -228,7 +229,7 @@ class VariantCounts(fields.Dict):
             keys=Name(),
             values=_operations(),
             required=True,
-            validate=validate.Length(max=MAX_VARIANTS),
+            validate=Length(max=MAX_VARIANTS),
             metadata={
                 "propertyNames": {"pattern": f"^{NAME.pattern}$"},
                 "maxProperties": MAX_VARIANTS,

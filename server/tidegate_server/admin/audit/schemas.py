@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.documents.fields import AnyJson, Instant, Moment, StrictInteger
+from tidegate_server.documents.fields import AnyJson, Instant, Length, Moment, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.audit_chain import Link
 from tidegate_server.domain.audited_kinds import AUDITED_KINDS
@@ -101,7 +101,7 @@ class AuditPageRequest:
 def _filter_field(description: str) -> fields.String:
     return fields.String(
         load_default=None,
-        validate=validate.Length(min=1, max=LONGEST_FILTER),
+        validate=Length(min=1, max=LONGEST_FILTER),
         metadata={"description": description},
     )
 

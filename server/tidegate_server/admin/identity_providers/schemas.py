@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flask import request
-from marshmallow import fields, post_load, validate
+from marshmallow import fields, post_load
 
 from tidegate_server.admin.people.schemas import grants_field
 from tidegate_server.documents.fields import (
     BoundedList,
     BoundedString,
     Key,
+    Length,
     StrictBoolean,
     StrictInteger,
 )
@@ -64,7 +65,7 @@ class IdentityProviderFields(Strict):
     )
     issuer = fields.String(
         required=True,
-        validate=validate.Length(min=1, max=MAX_URL_LENGTH),
+        validate=Length(min=1, max=MAX_URL_LENGTH),
         metadata={"description": "https://, exactly as the provider writes it"},
     )
     client_id = BoundedString(500, min_length=1, required=True)
@@ -179,6 +180,6 @@ class ClientSecretBody(Strict):
 
     client_secret = fields.String(
         required=True,
-        validate=validate.Length(min=1, max=MAX_SECRET),
+        validate=Length(min=1, max=MAX_SECRET),
         metadata={"description": "kept encrypted; no answer shows it"},
     )

@@ -10,6 +10,7 @@ from marshmallow import ValidationError, fields, post_load, validate
 from tidegate_server.documents.fields import (
     Duration,
     Key,
+    Length,
     Number,
     StrictBoolean,
     StrictInteger,
@@ -72,7 +73,7 @@ class Shares(fields.Dict):
             keys=Key(),
             values=Number(validate=between),
             load_default=dict,
-            validate=validate.Length(max=100),
+            validate=Length(max=100),
             **kwargs,
         )
 

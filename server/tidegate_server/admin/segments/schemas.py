@@ -11,6 +11,7 @@ from tidegate_server.documents.fields import (
     BoundedString,
     ConditionField,
     Key,
+    Length,
     StrictBoolean,
     StrictInteger,
     query_boolean,
@@ -28,7 +29,7 @@ MAX_LOOKED_UP = 100
 
 def _keys(description: str) -> fields.List[Any]:
     return BoundedList(
-        fields.String(validate=validate.Length(min=1, max=500)),
+        fields.String(validate=Length(min=1, max=500)),
         load_default=list,
         max_items=MAX_LISTED,
         metadata={"description": description},
@@ -156,7 +157,7 @@ class UploadQuery(ListQuery):
     )
     column = fields.String(
         load_default="",
-        validate=validate.Length(max=200),
+        validate=Length(max=200),
         metadata={
             "description": "the column of CSV, or the field of NDJSON objects, that has the key; "
             "by default the only column, or the one called `targetingKey` or `key`; the field `key`"
@@ -185,7 +186,7 @@ class LookupBody(Strict):
     """Targeting keys to look for."""
 
     keys = BoundedList(
-        fields.String(validate=validate.Length(min=1, max=500)),
+        fields.String(validate=Length(min=1, max=500)),
         required=True,
         min_items=1,
         max_items=MAX_LOOKED_UP,

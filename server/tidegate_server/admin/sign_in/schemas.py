@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
-from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key
+from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key, Length
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.passwords import LONGEST, SHORTEST
 from tidegate_server.domain.permissions import Permission
@@ -19,7 +19,7 @@ def password_field(description: str, **options: Any) -> fields.String:
     """Return the field of a password, which may have any character."""
     return fields.String(
         metadata={"description": description},
-        validate=validate.Length(min=1, max=MAX_PASSWORD),
+        validate=Length(min=1, max=MAX_PASSWORD),
         **options,
     )
 

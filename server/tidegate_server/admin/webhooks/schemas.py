@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import fields, post_load, validate
+from marshmallow import fields, post_load
 
 from tidegate_server.documents.fields import (
     BoundedString,
     Duration,
     Instant,
     Key,
+    Length,
     StrictBoolean,
     StrictInteger,
 )
@@ -30,7 +31,7 @@ class WebhookFields(Strict):
     key = Key(required=True)
     url = fields.String(
         required=True,
-        validate=validate.Length(min=1, max=MAX_URL_LENGTH),
+        validate=Length(min=1, max=MAX_URL_LENGTH),
         metadata={
             "description": "an http:// or https:// URL with a public address, or one in the "
             "networks that the operator allows; its path may be a credential, so readers "
