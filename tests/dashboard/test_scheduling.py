@@ -12,6 +12,7 @@ from flask import Flask
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 from tidegate_server.admin.scheduled_changes.runs import ScheduledRuns
+from tidegate_server.dashboard.planned_actions import action_sentence
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from werkzeug.datastructures import MultiDict
@@ -20,6 +21,7 @@ from werkzeug.test import TestResponse
 from tests.admin.guarded import ON, protect, targeting
 from tests.dashboard.page_forms import Form, PageForms
 from tests.dashboard.test_pages import check
+from tests.dashboard.test_release_states import text_of
 from tests.dashboard.visits import DESK, PHONE, visit
 from tests.http_calls import PRODUCTION, PROJECT, Caller, stored_documents
 from tests.people import Browser, join
@@ -240,6 +242,57 @@ def test_a_schedule_that_is_refused_for_approvals_is_proposed_as_one(
     assert made.headers["Location"].startswith("/p/default/change-requests/cr_"), made.text
     assert "default/audit" not in made.text
     assert targeting(checkout)["default"] == ON
+
+
+def test_without_a_time_or_a_reason_a_form_says_what_to_fill_in(
+    checkout: Caller, ada: Browser
+) -> None:
+    address = f"{PLACE}/releases/new?flag=checkout"
+    asked = send(ada, form_of(ada.get(address).text, address, ASK))
+    form = form_of(check(asked), address, SCHEDULE)
+    no_time = send(ada, form, reason="sale", at="")
+    assert no_time.status_code == 422
+    assert "Choose a day and a time." in no_time.text
+    no_reason = send(ada, form, reason="", at=NEXT_YEAR)
+    assert no_reason.status_code == 422
+    assert "This must not be empty." in no_reason.text
+
+
+OPENS = "checkout in production: on opens to 5 % of everyone, then everyone, under the policy "
+
+
+def test_a_planned_release_says_what_it_opens_to_whom(checkout: Caller, ada: Browser) -> None:
+    address = f"{PLACE}/releases/new?flag=checkout"
+    asked = check(send(ada, form_of(ada.get(address).text, address, ASK)))
+    form = form_of(asked, address, SCHEDULE)
+    scheduled = send(ada, form, reason="sale", at=NEXT_YEAR)
+    protect(checkout)
+    refused = send(ada, form, reason="sale", at=NEXT_YEAR)
+    later = send(ada, form_of(refused.text, address, ("propose", "schedule")))
+    for made in (scheduled, later):
+        assert made.status_code == 303, made.text
+        page = text_of(check(ada.get(made.headers["Location"])))
+        assert f"{OPENS}careful." in page.replace("\u00a0", " ")
+        assert "rel_" not in page, page.partition("rel_")[0][-200:]
+
+
+@pytest.mark.parametrize(
+    ("action", "target", "details", "says"),
+    [
+        ("release.rollback", "rel_1", {"flag": "checkout"}, "roll checkout back in production"),
+        ("release.advance", "rel_1", {"flag": "checkout"}, "open the next stage of checkout in "
+         "production"),
+        ("token.create", "79d0f2d1aab0", {"name": "laptop"}, "make the token “laptop” in "
+         "production"),
+        ("person.create", "4842456f0cf9", {"email": "ada@example.com"}, "add ada@example.com in "
+         "production"),
+    ],
+)  # fmt: skip
+def test_a_planned_action_names_things_as_people_do(
+    action: str, target: str, details: dict[str, Any], says: str
+) -> None:
+    planned = {"action": action, "target": target, "details": details, "environment": "production"}
+    assert action_sentence(planned) == says
 
 
 def test_a_kill_never_waits(checkout: Caller, ada: Browser) -> None:

@@ -141,7 +141,7 @@ def rehearse(
     changes = [change for change in pending.pending if _writes(change)]
     if not changes:
         raise NothingToChange("This would change nothing: everything is like this already.")
-    names = ", ".join(f"{each.action} {each.target}" for each in actions)
+    names = ", ".join(each.summary for each in actions)
     audit = Audit(caller.name, action, "", "", reason, {"operations": names})
     change = with_changed_documents(merged(pending.pending, audit))
     return Rehearsal(change, tuple(actions), tuple(answers), pending.server_values)

@@ -35,7 +35,7 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     "flag.promote": ("advance", "promoted {target}"),
     "segment.upload": ("people", "uploaded keys to the segment {target}"),
     "configuration.apply": ("edit", "applied the configuration in files"),
-    "person.create": ("person", "made {who}"),
+    "person.create": ("person", "added {who}"),
     "person.edit": ("person", "changed {who}"),
     "person.delete": ("x", "deleted {who}"),
     "person.invite": ("link", "made an invitation for {who}"),
@@ -137,7 +137,7 @@ class AuditLine:
         return f": \u201c{self.reason}\u201d"
 
 
-def _called(noun: str, target: str, details: Mapping[str, Any]) -> str:
+def called(noun: str, target: str, details: Mapping[str, Any]) -> str:
     """Return how people call a thing: a token by its name, since nobody knows its id."""
     name = details.get("name")
     return f"“{name}”" if noun == "token" and name else target
@@ -158,7 +158,7 @@ def audit_line(entry: Mapping[str, Any]) -> AuditLine:
     else:
         icon = ICONS.get(noun, "log")
         words = noun.replace("_", " ")
-        did = f"{past(verb)} the {words} {_called(noun, target, details)}"
+        did = f"{past(verb)} the {words} {called(noun, target, details)}"
     policy = entry["actor"] == "policy"
     bad = action in ("flag.kill", "tag.kill", "release.rollback", "release.retreat")
     return AuditLine(

@@ -296,7 +296,12 @@ def schedule_operations(project: str, operations: list[dict[str, Any]]) -> Answe
     }
     if late_limit := typed("late_limit"):
         body["late_limit"] = late_limit
-    return api.ask("POST", api.path("projects", project, "scheduled-changes"), body=body)
+    try:
+        return api.ask("POST", api.path("projects", project, "scheduled-changes"), body=body)
+    except ApiProblem as problem:
+        if not body.get("at") and not body.get("every"):
+            problem.fields["/at"] = "Choose a day and a time."
+        raise
 
 
 def _typed_times() -> dict[str, Any]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from tidegate_server.dashboard import api, words
+from tidegate_server.dashboard import api, policy_sentences, words
 from tidegate_server.dashboard.api import ApiProblem
+from tidegate_server.dashboard.audit_sentences import called
 from tidegate_server.dashboard.conflicts import set_fields, shown
 from tidegate_server.dashboard.differences import FieldDifference, field_differences
 from tidegate_server.dashboard.document_addresses import Document, present_page_of
@@ -25,9 +26,27 @@ IMPERATIVES: Final[Mapping[str, str]] = {
     "flag.create": "make the flag {target}",
     "flag.kill": "kill {target}",
     "flag.restore": "restore {target}",
+    "tag.kill": "kill every flag with the tag {target}",
+    "tag.restore": "restore every flag that was killed with the tag {target}",
     "release.start": "start a release of {flag}",
+    "release.begin": "begin the release of {flag}",
+    "release.advance": "open the next stage of {flag}",
+    "release.rollback": "roll {flag} back",
+    "release.complete": "complete the release of {flag}",
+    "release.pause": "pause the release of {flag}",
+    "release.resume": "resume the release of {flag}",
+    "release.approve": "approve the release of {flag}",
+    "release.retry": "start the next attempt of {flag}",
+    "person.create": "add {who}",
+    "person.edit": "change {who}",
+    "person.delete": "delete {who}",
 }
 """What an action does, in words; others are read from their name."""
+
+STARTED: Final = re.compile(
+    r"/api/v1/projects/(?P<project>[^/?]+)/environments/(?P<environment>[^/?]+)/releases$"
+)
+"""The path that starts a release."""
 
 SCHEDULE: Final = "scheduled_change.create"
 
@@ -50,8 +69,14 @@ def action_sentence(action: Mapping[str, Any]) -> str:
     noun, _, verb = str(action["action"]).partition(".")
     verb = {"edit": "change", "create": "make"}.get(verb, verb.replace("_", " "))
     sentence = IMPERATIVES.get(action["action"], f"{verb} the {noun.replace('_', ' ')} {{target}}")
-    flag = action["details"].get("flag", action["target"])
-    says = sentence.format_map({"target": action["target"], "flag": flag})
+    target, details = action["target"], action["details"]
+    says = sentence.format_map(
+        {
+            "target": called(noun, target, details),
+            "flag": details.get("flag", target),
+            "who": details.get("email", target),
+        }
+    )
     return f"{says} in {action['environment']}" if action["environment"] else says
 
 
@@ -62,14 +87,34 @@ def changed_documents(changes: Sequence[Mapping[str, Any]], project: str) -> lis
         changes: as the API lists them.
         project: whose documents they are; empty: the server's.
     """
-    return [
-        (
-            each,
-            field_differences(each["changes"]),
-            present_page_of(Document.of(each, project)) if each["revision_before"] else None,
-        )
-        for each in changes
-    ]
+    found = []
+    for each in changes:
+        # The id of a release says nothing; ``planned_releases`` says what it opens.
+        fields = [field for field in field_differences(each["changes"]) if field.name != "release"]
+        if fields or not each["changes"] or each.get("changes_left_out"):
+            page = present_page_of(Document.of(each, project)) if each["revision_before"] else None
+            found.append((each, fields, page))
+    return found
+
+
+def planned_releases(operations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the releases open that operations start, each as a sentence."""
+    found = []
+    for each in operations:
+        match, body = STARTED.match(each["path"]), each["body"]
+        if match is None or each["method"] != "POST" or not isinstance(body, dict):
+            continue
+        policy = body.get("policy", "")
+        says = f"{body.get('flag')} in {match['environment']}: {body.get('treatment')} opens"
+        if body.get("rule"):
+            says += f" in rule {body['rule']}"
+        known = api.get_if_allowed("projects", match["project"], "policies", policy)
+        stages = f" to {policy_sentences.summary(known)}," if known else ""
+        says += f"{stages} under the policy {policy}."
+        if body.get("draft"):
+            says += " It only measures until a person begins it."
+        found.append(says)
+    return found
 
 
 def _scheduled_sentence(action: Mapping[str, Any]) -> str:

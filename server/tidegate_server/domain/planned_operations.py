@@ -40,6 +40,17 @@ class PlannedAction:
     environment: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def summary(self) -> str:
+        """What it does to what: ``flag.kill checkout``.
+
+        A release is named by its flag: one that would be started has no id yet.
+        """
+        of_release = self.action.startswith("release.")
+        return (
+            f"{self.action} {self.details.get('flag', self.target) if of_release else self.target}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentRevision:

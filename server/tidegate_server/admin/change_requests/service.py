@@ -141,7 +141,7 @@ def _oldest_closed(store: Store, scope: str, now_ms: int) -> list[Delete]:
 def _audit(request: ChangeRequest, verb: str, caller: Caller, reason: str = "") -> Audit:
     places = {place.environment for place in request.plan.places}
     details = {
-        "operations": ", ".join(f"{each.action} {each.target}" for each in request.plan.actions),
+        "operations": ", ".join(each.summary for each in request.plan.actions),
         "edition": request.edition,
     }
     environment = places.pop() if len(places) == 1 else ""

@@ -156,7 +156,7 @@ def _oldest_ended(store: Store, project: str) -> list[Delete]:
 def audit_entry(schedule: ScheduledChange, verb: str, actor: str, reason: str = "") -> Audit:
     """Return the audit entry about a scheduled change."""
     environments = {each.environment for each in schedule.plan.actions}
-    actions = ", ".join(f"{each.action} {each.target}" for each in schedule.plan.actions)
+    actions = ", ".join(each.summary for each in schedule.plan.actions)
     environment = environments.pop() if len(environments) == 1 else ""
     return Audit(
         actor,

@@ -21,6 +21,7 @@ from tidegate_server.dashboard.planned_actions import (
     action_sentence,
     changed_documents,
     every_words,
+    planned_releases,
 )
 from tidegate_server.dashboard.rule_sentences import serve_words
 from tidegate_server.documents.line_numbers import line_of, lines_of
@@ -116,6 +117,7 @@ def schedule(project: str, schedule: str) -> Response:
             every=every_words(found["every"]),
             next_runs=[_on_clock(each, found["timezone"]) for each in found["next_runs"]],
             actions=[action_sentence(each) for each in found["actions"]],
+            releases=planned_releases(found["operations"]),
             documents=changed_documents(found["changes"], project),
             form=form,
         )
