@@ -71,6 +71,39 @@ def test_items_with_the_same_identity_are_compared_by_place() -> None:
     ]
 
 
+def grant(role: str) -> dict[str, Any]:
+    return {"role": role, "project": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("developer responder", "responder", ["removed developer"]),
+        ("developer responder", "admin responder", ['#1 role: "developer" → "admin"']),
+        ("developer", "viewer developer", ["added viewer"]),
+    ],
+)
+def test_of_items_without_a_name_those_that_are_equal_belong_together(
+    before: str, after: str, expected: list[str]
+) -> None:
+    said: list[str] = []
+    each: Any
+    for each in differences([grant(r) for r in before.split()], [grant(r) for r in after.split()]):
+        if isinstance(each.before, Absent):
+            said.append(f"added {each.after['role']}")
+        elif isinstance(each.after, Absent):
+            said.append(f"removed {each.before['role']}")
+        else:
+            said.append(difference_text(each))
+    assert sorted(said) == sorted(expected)
+
+
+def test_what_is_removed_within_an_item_that_has_moved_has_its_place_before() -> None:
+    before = [rule("a", "on") | {"note": "x"}]
+    (_, found) = differences(before, [rule("new", "on"), rule("a", "on")])
+    assert (found.pointer, found.after) == ("/0/note", ABSENT)
+
+
 def test_of_a_long_list_only_what_came_and_went_is_named() -> None:
     before = [f"user-{number}" for number in range(1_000)]
     after = ["first", *before[:500], *before[501:]]

@@ -1,7 +1,8 @@
 """The differences between two JSON documents, each with its place as a JSON pointer and in words.
 
 Items of a list are compared by what identifies them: rules by ``id``, variants by ``key``, stages
-by ``name``. So a rule that is inserted first is one difference, and not one for each rule after it.
+by ``name``; where nothing does, those that are equal stay together. So a rule that is inserted
+first, or a role that is taken away, is one difference, and not one for each item after it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Any, Final
 
 from tidegate_server.domain.field_differences import same_json
@@ -52,12 +55,24 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
+    """Where a value is, in words and in both documents, whose lists may count differently."""
+
     pointer: str = ""
     field: str = ""
+    before: str = ""
 
-    def child(self, step: object, word: str) -> _Place:
-        escaped = str(step).replace("~", "~0").replace("/", "~1")
-        return _Place(f"{self.pointer}/{escaped}", f"{self.field} {word}".lstrip())
+    def child(self, step: object, word: str, step_before: object = None) -> _Place:
+        """Return the place of a part; ``step_before``: its step in the document before, if else."""
+        was = step if step_before is None else step_before
+        return _Place(
+            f"{self.pointer}/{_escaped(step)}",
+            f"{self.field} {word}".lstrip(),
+            f"{self.before}/{_escaped(was)}",
+        )
+
+
+def _escaped(step: object) -> str:
+    return str(step).replace("~", "~0").replace("/", "~1")
 
 
 def differences(before: Json | Absent, after: Json | Absent) -> list[Difference]:
@@ -89,10 +104,10 @@ def _differences(before: Any, after: Any, place: _Place) -> Iterator[Difference]
             )
     elif isinstance(before, list) and isinstance(after, list):
         yield from _list_differences(before, after, place)
-    elif isinstance(before, Absent) or isinstance(after, Absent):
+    elif isinstance(after, Absent):
         if before is not after:
-            yield Difference(place.pointer, place.field, before, after)
-    elif not same_json(before, after):
+            yield Difference(place.before, place.field, before, after)
+    elif isinstance(before, Absent) or not same_json(before, after):
         yield Difference(place.pointer, place.field, before, after)
 
 
@@ -103,12 +118,36 @@ def _list_differences(before: list[Any], after: list[Any], place: _Place) -> Ite
     elif not any(isinstance(each, dict | list) for each in (*before, *after)):
         yield from _scalars(before, after, place)
     else:
-        for index in range(max(len(before), len(after))):
+        yield from _aligned(before, after, place)
+
+
+def _aligned(before: list[Any], after: list[Any], place: _Place) -> Iterator[Difference]:
+    """Yield what differs between items without a name, of which equal ones belong together."""
+    old, new = ([_canonical(each) for each in items] for items in (before, after))
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    for tag, a, a_end, b, b_end in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        for was, now in zip_longest(range(a, a_end), range(b, b_end)):
+            index = was if now is None else now
             yield from _differences(
-                before[index] if index < len(before) else ABSENT,
-                after[index] if index < len(after) else ABSENT,
-                place.child(index, f"#{index + 1}"),
+                ABSENT if was is None else before[was],
+                ABSENT if now is None else after[now],
+                place.child(index, f"#{index + 1}", was),
             )
+
+
+def _canonical(value: Json) -> str:
+    """Return a text that is the same for the same JSON, in which 1 and 1.0 are one number."""
+    return json.dumps(_with_whole_numbers(value), sort_keys=True)
+
+
+def _with_whole_numbers(value: Json) -> Json:
+    if isinstance(value, Mapping):
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def identity_of(*lists: Sequence[Any]) -> str | None:
@@ -133,11 +172,11 @@ def _identified(
     old = {each[identity]: (index, each) for index, each in enumerate(before)}
     new = {each[identity]: (index, each) for index, each in enumerate(after)}
     for name, (index, item) in new.items():
-        was = old[name][1] if name in old else ABSENT
-        yield from _differences(was, item, place.child(index, f'"{name}"'))
+        index_before, was = old.get(name, (None, ABSENT))
+        yield from _differences(was, item, place.child(index, f'"{name}"', index_before))
     for name, (index, item) in old.items():
         if name not in new:
-            yield Difference(**_at(place.child(index, f'"{name}"')), before=item, after=ABSENT)
+            yield from _differences(item, ABSENT, place.child(index, f'"{name}"'))
     order_before, order_after = [n for n in old if n in new], [n for n in new if n in old]
     if order_before != order_after:
         yield Difference(
@@ -149,7 +188,7 @@ def _scalars(before: list[Any], after: list[Any], place: _Place) -> Iterator[Dif
     if len(before) == len(after) and all(map(same_json, before, after)):
         return
     if len(before) <= SHORT_LIST and len(after) <= SHORT_LIST:
-        yield Difference(**_at(place), before=before, after=after)
+        yield Difference(place.pointer, place.field, before=before, after=after)
         return
     kept_before, kept_after = _counts(before), _counts(after)
     yield from _surplus(after, kept_before, place, added=True)
@@ -167,12 +206,11 @@ def _surplus(
         if left[_counted(item)] > 0:
             left[_counted(item)] -= 1
             continue
-        where = _at(place.child(index, ""))
-        where["field"] = place.field
+        at = place.child(index, "")
         if added:
-            yield Difference(**where, before=ABSENT, after=item)
+            yield Difference(at.pointer, place.field, before=ABSENT, after=item)
         else:
-            yield Difference(**where, before=item, after=ABSENT)
+            yield Difference(at.before, place.field, before=item, after=ABSENT)
 
 
 def _counts(items: list[Any]) -> Counter[tuple[str, Any]]:
@@ -182,7 +220,3 @@ def _counts(items: list[Any]) -> Counter[tuple[str, Any]]:
 def _counted(item: Any) -> tuple[str, Any]:
     """Return an item as the key of a dictionary, where True would be 1."""
     return ("boolean" if isinstance(item, bool) else "", item)
-
-
-def _at(place: _Place) -> dict[str, Any]:
-    return {"pointer": place.pointer, "field": place.field}
