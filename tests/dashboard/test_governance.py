@@ -276,6 +276,14 @@ def test_the_audit_log_is_filtered_by_day_and_words(checkout: Caller, ada: Brows
     )
 
 
+def test_a_week_of_the_audit_log_is_one_click_away(ada: Browser) -> None:
+    pill = re.search(r'href="(\?from=[\d-]+)">Last 7 days', ada.get("/p/default/audit").text)
+    assert pill is not None
+    week = ada.get(f"/p/default/audit{pill[1]}").text
+    assert "made the flag" in week
+    assert f'aria-current="true" href="{pill[1]}">Last 7 days' in week
+
+
 def test_a_changed_log_is_found(checkout: Caller, ada: Browser, raw: redis.Redis) -> None:
     verified = ada.get("/p/default/audit/verify")
     assert "entries are as they were written" in verified.text

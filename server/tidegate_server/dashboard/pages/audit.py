@@ -83,6 +83,7 @@ def list_audit(project: str = "") -> Response:
         objects=AUDITED_KINDS,
         more_chosen=any(name in chosen for name in (*FILTERS[1:5], *DAYS)),
         today=today.isoformat(),
+        week=(today - timedelta(days=6)).isoformat(),
         base=f"/p/{project}/audit" if project else "/audit",
         export=f"{api.path(*_where(project, 'export'))}?{exported}",
         later=page["next_cursor"],
