@@ -513,6 +513,7 @@ class Client:
         if self._lifecycle.closed:
             return _failure("PROVIDER_NOT_READY", "the client is closed: make another one")
         if flags is None:
+            self._lifecycle.asked_early = True
             cause = self._lifecycle.connection.cause
             message = "no flags have come from the server yet"
             return _failure("PROVIDER_NOT_READY", f"{message}: {cause}" if cause else message)

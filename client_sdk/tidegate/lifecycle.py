@@ -74,6 +74,9 @@ class Lifecycle:
         apply_flags: gives the client other flags; None: it has no more.
         reporter: what the client counts.
         renew_reporter: gives the client a new reporter and returns it.
+
+    Attributes:
+        asked_early: whether the application asked for a flag before the first flags came.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Lifecycle:
         self._listeners: tuple[Listener, ...] = ()
         self._postponed: threading.Lock | None = None
         self.closed: bool = False
+        self.asked_early: bool = False
         self.connection: ServerConnection | NoConnection = NoConnection()
 
     def start(
@@ -165,6 +169,13 @@ class Lifecycle:
             return
         self.closed = True
         process_hooks.unregister(self)
+        connection = self.connection
+        connects = not isinstance(connection, NoConnection) and connection.cause is None
+        if self.asked_early and self._get_flags() is None and connects:
+            log.warning(
+                "the client ends before its first flags came, and evaluations returned defaults: "
+                "in a short program, call wait_until_ready() before the first one"
+            )
         self.connection.stop()
         if isinstance(self.connection, NoConnection):
             self._reporter.abandon()

@@ -80,6 +80,9 @@ class flags:  # noqa: N801 - used like a function
         strict: raise ``UnknownFlag`` if the application asks for a flag that no block sets.
         everywhere: apply in all threads of the process.
         values: flags by name.
+
+    Raises:
+        TypeError: ``mapping`` is no mapping; or what is decorated is a class or a generator.
     """
 
     def __init__(
@@ -91,6 +94,11 @@ class flags:  # noqa: N801 - used like a function
         everywhere: bool = False,
         **values: Any,
     ) -> None:
+        if not isinstance(mapping, Mapping | None):
+            raise TypeError(
+                f"flags got {mapping!r}: give each flag by name, as in flags(new_checkout=True), "
+                'or a mapping, as in flags({"new-checkout": True})'
+            )
         given = {**(mapping or {}), **values}
         self._values = {_normalized(key): value for key, value in given.items()}
         self._strict = strict
@@ -119,6 +127,7 @@ class flags:  # noqa: N801 - used like a function
 
     def __call__(self, function: F) -> F:
         """Set the flags for each call of a function or a coroutine function."""
+        _refuse_other_than_functions(function, "flags", "mark it with @pytest.mark.flags(...)")
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -153,10 +162,14 @@ def each_variant(key: str, *values: Any) -> Callable[[F], F]:
     Args:
         key: the flag.
         values: the values of its variants; False and True when none are given.
+
+    Raises:
+        TypeError: what is decorated is a class or a generator.
     """
     varied = values or (False, True)
 
     def decorate(function: F) -> F:
+        _refuse_other_than_functions(function, "each_variant", "decorate its methods")
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -179,6 +192,21 @@ def each_variant(key: str, *values: Any) -> Callable[[F], F]:
         return run  # type: ignore[no-any-return]
 
     return decorate
+
+
+def _refuse_other_than_functions(decorated: object, decorator: str, for_classes: str) -> None:
+    """Refuse a class, whose tests would not be found, and a generator, which runs after the call.
+
+    Raises:
+        TypeError: it is one of these.
+    """
+    name = getattr(decorated, "__qualname__", repr(decorated))
+    if inspect.isclass(decorated):
+        raise TypeError(f"{decorator} cannot decorate the class {name}: {for_classes}")
+    if inspect.isgeneratorfunction(decorated) or inspect.isasyncgenfunction(decorated):
+        raise TypeError(
+            f"{decorator} cannot decorate the generator {name}: write `with flags(...):` in it"
+        )
 
 
 chosen_variants: ContextVar[frozenset[str]] = ContextVar(
@@ -234,7 +262,8 @@ class Asked:
     def assert_asked(self, key: str, value: object = ..., by: str | None = None) -> None:
         """Fail unless the application asked for the flag; the arguments are those of ``count``."""
         if not self.count(key, value, by):
-            keys = ", ".join(sorted({flag for flag, _, _ in self._counts})) or "no flag"
+            given = {f"{flag} (got {value})" for flag, value, _ in self._counts}
+            keys = ", ".join(sorted(given)) or "no flag"
             got = "" if value is ... else f" and got {value!r}"
             user = "" if by is None else f" for {by!r}"
             raise AssertionError(

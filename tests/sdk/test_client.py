@@ -223,6 +223,16 @@ def test_a_handler_of_the_application_gets_the_line_instead() -> None:
     assert printed_by(f"{quiet}{FAILED}client.close()", **AWAY) == ""
 
 
+def test_a_program_that_ends_before_its_first_flags_came_is_told_to_wait(hanging: Proxy) -> None:
+    variables = {"TIDEGATE_URL": hanging.url, "TIDEGATE_TOKEN": "a-secret"}
+    assert printed_by("", **variables) == ""
+    printed = printed_by("client.boolean('x', False)", **variables)
+    assert printed == (
+        "the client ends before its first flags came, and evaluations returned defaults: "
+        "in a short program, call wait_until_ready() before the first one\n"
+    )
+
+
 def test_the_numbers_of_the_module_random_belong_to_the_application(
     environment: Environment,
 ) -> None:
@@ -264,9 +274,8 @@ def test_a_child_without_threads_keeps_its_flags_and_counts_what_is_lost(
     soon(lambda: client.boolean_details("checkout", False, ANN).reason == "SPLIT", "the release")
     client.flush()
     fail_to_start_threads(monkeypatch, after=0)
-    parent = client._lifecycle.connection
+    client._lifecycle.connection.stop()  # a child has no threads of its parent
     client._lifecycle.restart_after_fork()
-    parent.stop()
     with client.operation(ANN):
         assert client.boolean_details("checkout", False).reason == "SPLIT"
     assert "no thread can be started" in (client.status().problem or "")

@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 from tidegate import Client, Context
-from tidegate.testing import NO_FLAGS, UnknownFlag, WrongType, client, flags, override
+from tidegate.testing import (
+    NO_FLAGS,
+    UnknownFlag,
+    WrongType,
+    client,
+    each_variant,
+    flags,
+    override,
+)
 
 app = client()
 """Made once, at import, as an application does."""
@@ -133,6 +143,30 @@ def test_a_block_can_be_entered_again() -> None:
     for _ in range(2):
         with block:
             assert app.boolean("new-checkout", False)
+
+
+@pytest.mark.parametrize("decorate", [flags(new_checkout=True), each_variant("new-checkout")])
+def test_what_is_no_function_is_not_decorated(decorate: Callable[[object], object]) -> None:
+    """A test runner would not find the tests of the class, and a fixture would set nothing."""
+
+    def fixture() -> Iterator[None]:
+        yield
+
+    async def asynchronous() -> AsyncIterator[None]:
+        yield
+
+    class TestShop:
+        pass
+
+    for decorated in (TestShop, fixture, asynchronous):
+        with pytest.raises(TypeError, match=f"{decorated.__name__}: "):
+            decorate(decorated)
+
+
+def test_flags_that_are_no_mapping_are_refused_with_the_right_form() -> None:
+    wrong: Any = "new-checkout"
+    with pytest.raises(TypeError, match=r"as in flags\(new_checkout=True\)"):
+        flags(wrong)
 
 
 def test_override_is_another_name_of_flags() -> None:
