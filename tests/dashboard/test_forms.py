@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, g
-from tidegate_server.dashboard import api
+from tidegate_server.dashboard import api, routes
 from tidegate_server.dashboard.api import ApiProblem
 
 from tests.admin.test_me import add_second_factor
@@ -175,7 +175,7 @@ DIGITS, DEEP = "9" * 5_000, '{"a":' * 30_000
         (f"{PLACE}/flags/checkout/playground", {"attributes": DEEP}),
         (f"{PLACE}/flags/checkout/playground", {"version": DIGITS}),
         (f"{PLACE}/flags/checkout/edit", {"do": f"remove-variant {DIGITS}"}),
-        (f"{PLACE}/flags/checkout/edit", {"metadata": f"ticket: {DEEP}"}),
+        (f"{PLACE}/flags/checkout/edit", {"metadata": f"ticket: {DEEP[:60_000]}"}),
         (f"{PLACE}/flags/checkout/edit", {"variants-0-key": "on", "variants-0-value": DEEP}),
         (f"{PLACE}/flags/checkout/edit", {"variants-0-key": "on", "variants-0-value": DIGITS}),
         (f"{PLACE}/flags/new", {"key": "new", "type": "object", "variants": f"on = {DEEP}"}),
@@ -225,3 +225,23 @@ def test_a_form_that_is_too_long_is_refused_to_who_may_not_send_it_either(
         for length in (600_000, 2_000_000):
             data = {"name": "x" * length, "file": (BytesIO(b""), "")}
             assert caller.call("POST", f"{PLACE}/flags/new", data=data).status_code == 413
+
+
+def test_a_form_with_more_fields_than_a_page_has_is_refused(
+    checkout: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MOST_FIELDS", 10)
+    for caller in (Caller(checkout.client, None), checkout):
+        for page in (f"{PLACE}/flags/checkout/rules", "/sign-in"):
+            sent = caller.call("POST", page, data={f"f{number}": "" for number in range(11)})
+            assert sent.status_code == 413
+            sent = caller.call("POST", page, data={f"f{number}": "" for number in range(10)})
+            assert sent.status_code != 413
+
+
+@pytest.mark.parametrize(("page", "field"), [("edit", "metadata"), ("playground", "attributes")])
+def test_lines_that_are_too_long_are_refused(checkout: Caller, page: str, field: str) -> None:
+    lines = "\n".join(f"a{number}: b" for number in range(10_000))
+    sent = checkout.call("POST", f"{PLACE}/flags/checkout/{page}", data={field: lines})
+    assert sent.status_code == 422
+    assert "at most 64,000 characters" in sent.text

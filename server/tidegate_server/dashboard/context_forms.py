@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tidegate_server.dashboard.rule_forms import read_value, shown_value
+from tidegate_server.dashboard.rule_forms import MOST_CHARACTERS, read_value, shown_value
 from tidegate_server.errors import Unreadable
 from tidegate_server.strict_text import parse_json
 
@@ -24,6 +24,8 @@ def read_context(key: str, attributes: str) -> dict[str, Any]:
         ValueError: a line cannot be read; the message says which, and how to write it.
     """
     text = attributes.strip()
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"Give at most {MOST_CHARACTERS:,} characters.")
     found = _read_json(text) if text.startswith("{") else _read_lines(text)
     if key:
         found[KEY] = key

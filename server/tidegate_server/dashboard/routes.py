@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response, redirect, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from tidegate_server.dashboard import (
     access_words,
@@ -34,11 +34,26 @@ from tidegate_server.dashboard.shortcuts import SHORTCUTS
 from tidegate_server.errors import TidegateError
 from tidegate_server.web import problem_documents
 
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 10_000
+"""How many fields a form may have. One of 500 rules, the most that a flag may have, has 5,000."""
+
 FOREVER = "public, max-age=31536000, immutable"
 
 blueprint = Blueprint("dashboard", __name__, template_folder="templates")
 for _module in iter_modules(pages.__path__):
     import_module(f"{pages.__name__}.{_module.name}").register(blueprint)
+
+
+@blueprint.before_request
+def refuse_endless_forms() -> None:
+    """Refuse a form with more fields than any page has: each may become a line of a page.
+
+    Raises:
+        RequestEntityTooLarge: it has too many.
+    """
+    if request.mimetype == FORM and request.get_data(cache=True).count(b"&") >= MOST_FIELDS:
+        raise RequestEntityTooLarge(f"A form may have at most {MOST_FIELDS:,} fields.")
 
 
 @blueprint.get("/assets/<version>/<name>")

@@ -19,6 +19,12 @@ from tidegate_server.strict_text import parse_json
 SEGMENT = "segment"
 """The operator of a line that names a segment instead of an attribute."""
 
+MOST_CHARACTERS = 64_000
+"""How long attributes or metadata may be that are typed as lines; no API takes longer ones."""
+
+SERVE = "serve-"
+"""What stands before a variant in the name of the field of its weight."""
+
 LISTS = frozenset({"in"})
 """Operators whose value is a list, which people write with commas."""
 
@@ -162,9 +168,10 @@ def from_form(form: Mapping[str, str]) -> TargetingForm:
     Args:
         form: the fields by name; rules and their lines are numbered from 0 without gaps.
     """
+    weights = _typed_weights(form)
     rules: list[RuleForm] = []
     while f"rule-{len(rules)}-id" in form:
-        rules.append(typed_rule(form, f"rule-{len(rules)}-"))
+        rules.append(_typed_rule(form, f"rule-{len(rules)}-", weights))
     needs: list[PrerequisiteLine] = []
     while (name := f"prerequisite-{len(needs)}-flag") in form:
         variants = form.get(f"prerequisite-{len(needs)}-variants", "")
@@ -173,7 +180,7 @@ def from_form(form: Mapping[str, str]) -> TargetingForm:
         form.get("enabled") == "yes",
         form.get("off_variant", ""),
         form.get("kill_variant", ""),
-        _typed_weights(form, "default-serve-"),
+        weights.get("default-", {}),
         tuple(rules),
         tuple(needs),
     )
@@ -181,6 +188,12 @@ def from_form(form: Mapping[str, str]) -> TargetingForm:
 
 def typed_rule(form: Mapping[str, str], prefix: str) -> RuleForm:
     """Return a rule of a form, the names of whose fields begin with ``prefix``."""
+    return _typed_rule(form, prefix, _typed_weights(form))
+
+
+def _typed_rule(
+    form: Mapping[str, str], prefix: str, weights: Mapping[str, dict[str, str]]
+) -> RuleForm:
     lines: list[ConditionLine] = []
     while f"{prefix}line-{len(lines)}-operator" in form:
         line = f"{prefix}line-{len(lines)}-"
@@ -196,16 +209,21 @@ def typed_rule(form: Mapping[str, str], prefix: str) -> RuleForm:
         "any" if form.get(f"{prefix}match") == "any" else "all",
         tuple(lines),
         form.get(f"{prefix}source", "").strip(),
-        _typed_weights(form, f"{prefix}serve-"),
+        weights.get(prefix, {}),
     )
 
 
-def _typed_weights(form: Mapping[str, str], prefix: str) -> dict[str, str]:
-    return {
-        name.removeprefix(prefix): value.strip()
-        for name, value in form.items()
-        if name.startswith(prefix)
-    }
+def _typed_weights(form: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the weights of variants, by what the names of their fields begin with.
+
+    All are found in one pass, as a form may have thousands of fields.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, value in form.items():
+        prefix, serves, variant = name.partition(SERVE)
+        if serves:
+            found.setdefault(prefix, {})[variant] = value.strip()
+    return found
 
 
 def pressed(form: TargetingForm, button: str) -> TargetingForm:
@@ -255,7 +273,7 @@ def goes_on_at(form: TargetingForm, button: str) -> str:
         changes no lines.
     """
     verb, *numbers = button.split() or [""]
-    at = [int(each) for each in numbers if each.isdecimal()]
+    at = [at for each in numbers if (at := whole_number(each)) is not None]
     rules, needs = form.rules, form.prerequisites
     match verb, at:
         case "add-rule", [] if rules:

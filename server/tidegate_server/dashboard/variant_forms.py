@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate_server.dashboard.rule_forms import read_value, shown_value
+from tidegate_server.dashboard.rule_forms import MOST_CHARACTERS, read_value, shown_value
 from tidegate_server.dashboard.typed_numbers import whole_number
 from tidegate_server.errors import Unreadable
 from tidegate_server.strict_text import parse_json
@@ -64,8 +64,8 @@ def goes_on_at(lines: Sequence[VariantLine], button: str) -> str:
     verb, _, number = button.partition(" ")
     if verb == "add-variant":
         return f"variants-{len(lines) - 1}-key"
-    if verb == "remove-variant" and number.isdecimal():
-        return f"variants-{min(int(number), len(lines) - 1)}-key" if lines else "add-variant"
+    if verb == "remove-variant" and (at := whole_number(number)) is not None:
+        return f"variants-{min(at, len(lines) - 1)}-key" if lines else "add-variant"
     return ""
 
 
@@ -117,8 +117,10 @@ def read_metadata(text: str) -> dict[str, Any]:
     """Return metadata that was typed as lines such as ``ticket: PAY-1``.
 
     Raises:
-        ValueError: a line has no colon; the message says which.
+        ValueError: a line has no colon; the message says which. Or the text is too long.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"Give at most {MOST_CHARACTERS:,} characters.")
     found = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
