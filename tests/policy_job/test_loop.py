@@ -8,9 +8,10 @@ import redis
 from tidegate.model import Serve
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain import release_state_machine as machine
-from tidegate_server.domain.change import Address, Change, Put, Refresh
+from tidegate_server.domain.change import Address, Change, Delete, Put, Refresh
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.kinds import Kind
+from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import LeaseLost, NotKept, StaleRevision
@@ -118,6 +119,53 @@ def test_a_release_is_evaluated_only_when_it_is_due(run: JobRun) -> None:
     assert run.window(after_ms=999) == 0
     assert run.window(after_ms=1) == 1
     assert run.window(after_ms=500) == 0
+
+
+def test_between_two_looks_at_everything_what_is_due_is_evaluated(run: JobRun) -> None:
+    run.window()
+    run.clock.now_ms += 999
+    assert run.job.evaluate_due() == 0
+    run.clock.now_ms += 1
+    assert run.job.evaluate_due() == 1
+    after = machine.roll_back(run.deployment.release(), 1, "no", by=Initiator.PERSON)
+    run.deployment.move(after, "release.rollback")
+    run.clock.now_ms += 1_000
+    assert run.job.evaluate_due() == 0
+
+
+def test_what_is_due_costs_the_same_among_many_idle_projects(run: JobRun, raw: redis.Redis) -> None:
+    def commands() -> int:
+        """Return how many commands an evaluation of the release costs the store."""
+        run.job.tick()
+        run.clock.now_ms += 1_000
+        before = executed()
+        assert run.job.evaluate_due() == 1
+        return executed() - before
+
+    def executed() -> int:
+        found: dict[str, int] = raw.info("stats")
+        return found["total_commands_processed"]
+
+    commands()  # the first one loads the scripts
+    alone = commands()
+    store = run.deployment.store
+    for key in ("web", "app", "docs"):
+        store.commit(Change("", (Put(Address(Kind.PROJECT, key), Project(key), 0),)))
+        place = Address(Kind.ENVIRONMENT, ENVIRONMENT)
+        store.commit(Change(key, (Put(place, Environment(ENVIRONMENT), 0),)))
+    assert commands() == alone
+
+
+def test_releases_of_a_deleted_environment_are_forgotten(run: JobRun, raw: redis.Redis) -> None:
+    run.window()
+    store, project = run.deployment.store, run.deployment.project
+    place = Address(Kind.ENVIRONMENT, ENVIRONMENT)
+    stored = store.get(project, place)
+    assert stored is not None
+    store.commit(Change(project, (Delete(place, stored.revision),)))
+    run.job.tick()
+    run.clock.now_ms += 1_000
+    assert (run.job.evaluate_due(), run.job.tick()) == (0, 0)
 
 
 def test_every_report_is_counted_exactly_once(run: JobRun) -> None:

@@ -2,6 +2,9 @@
 
 Any number of processes may run it. For each project one of them leads, by a lease; the others
 check twice a second whether they can. All times are the store's.
+
+Twice a second the job looks at every project and environment for what is new. In between it only
+evaluates the releases that are due, so that many releases with short intervals cost no more looks.
 """
 
 from __future__ import annotations
@@ -68,6 +71,10 @@ class _EnvironmentReleases:
     failed: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
 
+    def is_due(self, now_ms: int) -> bool:
+        """Return whether a release is due that is not slow."""
+        return any(due_ms <= now_ms for id, due_ms in self.due_ms.items() if id not in self.slow)
+
 
 class PolicyJob:
     """Evaluates the releases of every project that it leads.
@@ -104,7 +111,7 @@ class PolicyJob:
         self._clock = clock or store.now_ms
         self._leases = Leases(store, holder, lease_ms)
         self._releases: dict[tuple[str, str], _EnvironmentReleases] = {}
-        self._next_due_ms: int | None = None
+        self._led: set[str] = set()
         self._slow_from_ms = 0
         self._latest_ms = 0
         self._removed_at = float("-inf")
@@ -125,11 +132,15 @@ class PolicyJob:
 
     def run(self, stop: threading.Event) -> None:
         """Evaluate until ``stop`` is set. Errors are logged and do not end the loop."""
-        failures = 0
+        failures, look_at = 0, 0.0
         while not stop.is_set():
             try:
-                self.tick()
-                wait = self._seconds_to_wait()
+                if time.monotonic() < look_at:
+                    self.evaluate_due()
+                else:
+                    self.tick()
+                    look_at = time.monotonic() + POLL_SECONDS
+                wait = min(self._seconds_until_due(), max(0.0, look_at - time.monotonic()))
             except StoreUnavailable as error:
                 if failures == 0:
                     log.warning("store_unavailable", detail=error.message)
@@ -144,6 +155,8 @@ class PolicyJob:
                 if failures:
                     log.info("policy_job_recovered", failures=failures)
                 failures = 0
+            if failures:
+                look_at = 0.0
             self._wait(stop, wait)
         if self._sender is not None:
             self._sender.deliver_due(())
@@ -155,20 +168,22 @@ class PolicyJob:
             log.warning("leases_left_to_expire")
 
     def tick(self) -> int:
-        """Evaluate every release that is due, each at most once; return how many were.
+        """Look at all projects, and evaluate every release that is due, each at most once.
 
         Of the slow ones only one is evaluated, after all others, and then none for ``SLOW_REST``
         times as long as that took. So they delay the others by one evaluation at most.
+
+        Returns:
+            How many releases were evaluated.
 
         Raises:
             StoreUnavailable: the store cannot be reached. Calling again loses nothing.
         """
         evaluated = 0
-        self._next_due_ms = None
         if time.monotonic() - self._removed_at >= REMOVAL_SECONDS:
             removal.go_on(self._store)
             self._removed_at = time.monotonic()
-        led = set()
+        led, places = set(), set()
         self._make_answered_due()
         for project in self._store.projects():
             if self._leases.fence(project) is None:
@@ -176,12 +191,35 @@ class PolicyJob:
                 continue
             led.add(project)
             self._make_due_changes(project)
-            for environment in self._store.all(project, Kind.ENVIRONMENT):
-                evaluated += self._evaluate_due(project, environment)
+            environments = self._store.keys(project, Kind.ENVIRONMENT)
+            for environment, version in self._store.versions(project, environments).items():
+                places.add((project, environment))
+                evaluated += self._evaluate_due(project, environment, version)
+        for place in self._releases.keys() - places:
+            del self._releases[place]  # the environment was deleted, or its project
+        self._led = led
         if self._sender is not None:
             self._sender.deliver_due(led)
         evaluated += self._evaluate_one_slow_release()
         return evaluated
+
+    def evaluate_due(self) -> int:
+        """Do the same as ``tick`` for the releases that are known; return how many were evaluated.
+
+        Raises:
+            StoreUnavailable: as ``tick`` raises it.
+        """
+        evaluated, changed = 0, set()
+        self._make_answered_due()
+        now_ms = self._clock()
+        for (project, environment), releases in list(self._releases.items()):
+            if releases.is_due(now_ms) and (project, environment) in self._releases:
+                version = self._store.version(project, environment)
+                evaluated += self._evaluate_due(project, environment, version)
+                changed.add(project)
+        if changed and self._sender is not None:
+            self._sender.deliver_due(self._led, changed)
+        return evaluated + self._evaluate_one_slow_release()
 
     def _make_due_changes(self, project: str) -> None:
         """Make the scheduled changes of a project that are due.
@@ -217,8 +255,10 @@ class PolicyJob:
     def _newly_answered(self) -> list[ReleaseKey]:
         return [release for each in self._pending for release in each.completed()]
 
-    def _evaluate_due(self, project: str, environment: str) -> int:
-        releases = self._read_releases(project, environment)
+    def _evaluate_due(self, project: str, environment: str, version: int) -> int:
+        releases = self._read_releases(project, environment, version)
+        if not releases.due_ms:
+            return 0
         evaluated = 0
         now_ms = self._clock()
         if now_ms < self._latest_ms:
@@ -235,12 +275,6 @@ class PolicyJob:
                 self._forget(project)
                 return evaluated
             evaluated += self._evaluate(releases, project, environment, batch, fence)
-        if releases.due_ms:
-            soonest = min(
-                max(due_ms, self._slow_from_ms) if id in releases.slow else due_ms
-                for id, due_ms in releases.due_ms.items()
-            )
-            self._next_due_ms = min(soonest, self._next_due_ms or soonest)
         return evaluated
 
     def _evaluate_one_slow_release(self) -> int:
@@ -266,13 +300,12 @@ class PolicyJob:
         finally:
             self._slow_from_ms = self._clock() + int(SLOW_REST * (time.monotonic() - began) * 1_000)
 
-    def _read_releases(self, project: str, environment: str) -> _EnvironmentReleases:
-        """Return an environment's active releases; looked up only if its version has changed.
+    def _read_releases(self, project: str, environment: str, version: int) -> _EnvironmentReleases:
+        """Return an environment's active releases; looked up only if its version is another one.
 
         The targetings name them, so releases that have ended are not read.
         """
         releases = self._releases.setdefault((project, environment), _EnvironmentReleases())
-        version = self._store.version(project, environment)
         if version != releases.version:
             targetings = self._store.cached(project, Kind.TARGETING, environment)
             live = targeting_index(targetings).released.values()
@@ -388,11 +421,15 @@ class PolicyJob:
                 return
         stop.wait(max(0.0, until - time.monotonic()))
 
-    def _seconds_to_wait(self) -> float:
-        if self._next_due_ms is None:
+    def _seconds_until_due(self) -> float:
+        due_ms = [
+            max(due_ms, self._slow_from_ms) if id in releases.slow else due_ms
+            for releases in self._releases.values()
+            for id, due_ms in releases.due_ms.items()
+        ]
+        if not due_ms:
             return POLL_SECONDS
-        due = (self._next_due_ms - self._clock()) / 1_000
-        return min(POLL_SECONDS, max(MIN_WAIT_SECONDS, due))
+        return max(MIN_WAIT_SECONDS, (min(due_ms) - self._clock()) / 1_000)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

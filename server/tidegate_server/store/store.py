@@ -395,6 +395,15 @@ class Store:
         """Return the environment's version; 0 before its first change."""
         return int(self._connection.read("GET", keys.version(project, environment)) or 0)
 
+    def versions(self, project: str, environments: Sequence[str]) -> dict[str, int]:
+        """Return the versions of environments of a project, as ``version`` does, in one look."""
+        commands = [("GET", keys.version(project, each)) for each in environments]
+        values = self._connection.read_many(commands)
+        return {
+            environment: int(value or 0)
+            for environment, value in zip(environments, values, strict=True)
+        }
+
     def incarnation_and_version(self, project: str, environment: str) -> tuple[str, int]:
         """Return the incarnation of a project's versions, and an environment's version."""
         incarnation, version = self._connection.read_many(

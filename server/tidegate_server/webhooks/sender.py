@@ -114,18 +114,20 @@ class WebhookSender:
         self._outages: dict[tuple[str, str], _Outage] = {}
         self._lock = threading.Lock()
 
-    def deliver_due(self, projects: Iterable[str]) -> None:
+    def deliver_due(self, projects: Iterable[str], only: Iterable[str] | None = None) -> None:
         """Start to deliver the messages that are due, and return at once.
 
         Args:
             projects: those that this process leads. Deliveries for others end.
+            only: those of them to look at; None: all.
 
         Raises:
             StoreUnavailable: the store cannot be reached.
         """
         self._projects = frozenset(projects)
-        now_ms = self._store.now_ms() if self._projects else 0
-        for project in self._projects:
+        looked_at = self._projects if only is None else self._projects.intersection(only)
+        now_ms = self._store.now_ms() if looked_at else 0
+        for project in looked_at:
             ready = [
                 key
                 for key in self._store.all(project, Kind.WEBHOOK)
