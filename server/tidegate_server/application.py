@@ -157,6 +157,11 @@ def add_security_headers(response: Response) -> Response:
 
     A 304 gets only ``Cache-Control``: the other headers came with the body.
     """
+    if request.path.startswith("/api/") and (
+        request.method != "GET" or "Cookie" in request.headers
+    ):
+        # Caches keep nothing that comes with an ``Authorization``, but do not look at cookies.
+        response.headers["Cache-Control"] = "no-store"
     if response.status_code == HTTPStatus.NOT_MODIFIED:
         response.headers.setdefault("Cache-Control", SECURITY_HEADERS["Cache-Control"])
         return response
@@ -164,6 +169,4 @@ def add_security_headers(response: Response) -> Response:
     response.headers.extend(
         [(name, value) for name, value in SECURITY_HEADERS.items() if name.lower() not in names]
     )
-    if request.path.startswith("/api/") and request.method != "GET":
-        response.headers["Cache-Control"] = "no-store"
     return response

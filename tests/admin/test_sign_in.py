@@ -433,10 +433,13 @@ def test_a_wrong_token_is_not_replaced_by_the_cookie(ada: Browser) -> None:
 
 
 def test_answers_to_sessions_cannot_be_framed_or_cached(app: Flask, ada: Browser) -> None:
-    for answer in (ada.get("/api/v1/me"), sign_in(app, "ada@example.com"), ada.get("/nothing")):
+    me, missing = ada.get("/api/v1/me"), ada.get("/api/v1/nothing")
+    for answer in (me, sign_in(app, "ada@example.com"), missing, ada.get("/projects")):
         assert answer.headers["X-Frame-Options"] == "DENY"
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-        assert answer.headers["Cache-Control"] in ("no-cache", "no-store")
+        assert answer.headers["Cache-Control"] == "no-store"
+    again = ada.call("GET", "/api/v1/me", headers={"If-None-Match": me.headers["ETag"]})
+    assert (again.status_code, again.headers["Cache-Control"]) == (304, "no-store")
 
 
 def test_nothing_redirects_to_another_site(app: Flask, ada: Browser) -> None:
