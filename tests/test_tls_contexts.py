@@ -44,7 +44,7 @@ def test_files_that_are_replaced_are_read_again_once_they_fit(
         assert tls_context(*files(used)) is before  # the key of the new one is not there yet
     (warning,) = logs
     assert (warning["event"], warning["log_level"]) == ("tls_files_refused", "warning")
-    assert "ca, cert and key" in warning["mend"]
+    assert "ca, cert and key" in warning["fix"]
     shutil.move(new.key, used.key)
     after = tls_context(*files(used))
     assert after is not before

@@ -17,7 +17,7 @@ log = structlog.get_logger("tidegate.tls")
 
 Fingerprint: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
-MEND = "replace the files of the options ca, cert and key of TIDEGATE_STORE_URL by ones that fit"
+FIX = "replace the files of the options ca, cert and key of TIDEGATE_STORE_URL by ones that fit"
 
 _contexts: dict[tuple[object, ...], tuple[Fingerprint, ssl.SSLContext]] = {}
 
@@ -52,7 +52,7 @@ def tls_context(
     except OSError as error:
         if before is None:
             raise
-        log.warning("tls_files_refused", problem=error.strerror or str(error), mend=MEND)
+        log.warning("tls_files_refused", problem=error.strerror or str(error), fix=FIX)
         return before[1]
     _contexts[name] = (fingerprint, context)
     return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.strict_text import parse_yaml
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS, SERVER = ROOT / "docs", ROOT / "server"
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BASE: dict[str, Any] = {
     "key": "example",
@@ -51,6 +53,28 @@ FRAGMENTS = [
 @pytest.mark.parametrize("number", range(len(FRAGMENTS)))
 def test_every_policy_in_the_documentation_is_valid(number: int) -> None:
     load_policy(complete(FRAGMENTS[number]))
+
+
+def logged_problems() -> set[str]:
+    """Return the events that the server logs as warnings or errors."""
+    found = set()
+    for path in SERVER.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Attribute)
+                and ast.unparse(call.func.value) == "log"
+                and call.func.attr in ("warning", "error", "exception", "critical")
+            ):
+                found.add(ast.literal_eval(call.args[0]))
+    return found
+
+
+def test_every_warning_and_error_of_the_log_is_explained() -> None:
+    rows = re.findall(r"^\| (`\w+`.*?) \|", (DOCS / "operations" / "log.md").read_text(), re.M)
+    explained = [event for row in rows for event in re.findall(r"`(\w+)`", row)]
+    assert len(explained) == len(set(explained))
+    assert set(explained) == logged_problems()
 
 
 def test_every_metric_has_an_example_of_every_comparison() -> None:

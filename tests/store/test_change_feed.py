@@ -202,19 +202,17 @@ class TestInterruptedStore:
         with capture_logs() as logs:
             assert own.pid is not None
             os.kill(own.pid, signal.SIGKILL)
-            until(
-                lambda: "change_feed_interrupted" in [each["event"] for each in logs], "interrupted"
-            )
+            until(lambda: "feed_interrupted" in [each["event"] for each in logs], "interrupted")
             own.restart_if_dead()
             raise_version(away, 2)
             updates = [next_update(subscription) for _ in range(2)]
-            until(lambda: "change_feed_resumed" in [each["event"] for each in logs], "resumed")
+            until(lambda: "feed_resumed" in [each["event"] for each in logs], "resumed")
         assert [each.version for each in updates] == [2, 3]
         assert all(each.data for each in updates)
         # One event when it breaks and one when it resumes; none in between.
         assert [each["event"] for each in logs] == [
-            "change_feed_interrupted",
-            "change_feed_resumed",
+            "feed_interrupted",
+            "feed_resumed",
         ]
 
     def test_is_followed_from_an_older_version_after_a_restore(

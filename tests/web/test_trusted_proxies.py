@@ -125,7 +125,7 @@ def test_a_proxy_that_is_not_trusted_is_named_once() -> None:
             proxies(environ, lambda *_: lambda __: None)
     (warning,) = logged
     assert (warning["event"], warning["address"]) == ("forwarded_headers_ignored", "172.17.0.1")
-    assert "TIDEGATE_TRUSTED_PROXIES" in warning["mend"]
+    assert "TIDEGATE_TRUSTED_PROXIES" in warning["fix"]
 
 
 @given(st.text(), st.text())

@@ -143,7 +143,7 @@ class PolicyJob:
                 wait = min(self._seconds_until_due(), max(0.0, look_at - time.monotonic()))
             except StoreUnavailable as error:
                 if failures == 0:
-                    log.warning("store_unavailable", detail=error.message)
+                    log.warning("store_unavailable", problem=error.message)
                 failures += 1
                 wait = STORE_BACKOFF.wait_s(failures)
             except Exception:

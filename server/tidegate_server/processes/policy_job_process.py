@@ -98,7 +98,7 @@ def _connect(
             key = key_in_use(store, secret_key)
         except StoreUnavailable as error:
             if not logged:
-                log.warning("store_unavailable", error=error.message)
+                log.warning("store_unavailable", problem=error.message)
                 logged = True
             stop.wait(0.5)
         else:

@@ -246,7 +246,9 @@ class Supervisor:
         if result.ignored:
             log.warning(
                 "bootstrap_token_ignored",
-                reason="the server already has admin tokens, and this is not one of them",
+                problem="the server already has admin tokens, and this is not one of them",
+                fix="remove TIDEGATE_BOOTSTRAP_TOKEN from the settings; `tidegate admin recover` "
+                "makes another admin token",
             )
 
     def _wait_until_ready(self) -> None:
@@ -274,12 +276,12 @@ class Supervisor:
             return
         try:
             log.warning(
-                "process_ended", process="embedded store", reason=self._embedded.exit_reason()
+                "process_ended", process="embedded store", problem=self._embedded.exit_reason()
             )
             self._embedded.restart_if_dead()
             log.info("process_restarted", process="embedded store")
         except TidegateError as error:
-            log.error("store_start_failed", error=error.message)  # noqa: TRY400
+            log.error("store_start_failed", problem=error.message)  # noqa: TRY400
             self._stopping.wait(RESTART.longest_s)
 
     def _stop(self) -> None:

@@ -185,13 +185,13 @@ class Feed(ABC, Generic[E, S, P]):
             try:
                 self._read(positions, failures > 0)
                 if failures:
-                    log.info(f"{self._name}_feed_resumed")
+                    log.info("feed_resumed", feed=self._name)
                 failures = 0
             except StoreUnavailable as error:
                 if self._closed:
                     return
                 if not failures:
-                    log.warning(f"{self._name}_feed_interrupted", error=error.message)
+                    log.warning("feed_interrupted", feed=self._name, problem=error.message)
                 failures += 1
                 time.sleep(RETRY.wait_s(failures))
 

@@ -82,7 +82,7 @@ def sign_in(
         log.warning(
             "signed_in_without_https",
             address=session.address,
-            mend="put a proxy with TLS in front of the server, and name it in "
+            fix="put a proxy with TLS in front of the server, and name it in "
             "TIDEGATE_TRUSTED_PROXIES; everybody on the network can read this session's cookie",
         )
     sealed = seal_id_token(settings.secret_key, session.digest, id_token)

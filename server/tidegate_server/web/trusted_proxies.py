@@ -117,7 +117,7 @@ class TrustedProxies:
         log.warning(
             "forwarded_headers_ignored",
             address=str(peer),
-            mend="if this is your proxy, name it in TIDEGATE_TRUSTED_PROXIES; without that all "
+            fix="if this is your proxy, name it in TIDEGATE_TRUSTED_PROXIES; without that all "
             "its clients count as one",
         )
 

@@ -106,7 +106,7 @@ def _run(store: Store, project: str, id: str, now_ms: int, fence: Fence) -> None
     except (LeaseLost, StoreUnavailable):
         raise
     except StaleRevision as error:
-        log.info("scheduled_change_collided", scope=project, schedule=id, detail=error.message)
+        log.info("scheduled_change_collided", scope=project, schedule=id, problem=error.message)
     except NothingToChange as error:
         end(RunOutcome.DONE, error.message)
     except TidegateError as error:
@@ -185,4 +185,6 @@ def _note(store: Store, project: str, stored: Stored, run: Run, fence: Fence) ->
         store.commit(change)
     except StaleRevision:
         return  # somebody cancelled it meanwhile
-    log.warning("scheduled_change_not_made", scope=project, schedule=schedule.id, why=run.message)
+    log.warning(
+        "scheduled_change_not_made", scope=project, schedule=schedule.id, problem=run.message
+    )
