@@ -209,7 +209,7 @@ class TestKilledServer:
         monkeypatch.setattr(server, "_program", None)
         server.start()
         kill(server)
-        assert "Ready to accept connections" in server.exit_reason()
+        assert "killed (SIGKILL)" in server.exit_reason()
         monkeypatch.setattr(embedded, "FULL_DISK_BYTES", 1 << 60)
         assert server.exit_reason() == f"the disk of {server.data_dir} is full."
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, files
@@ -138,10 +139,13 @@ class EmbeddedValkey:
             self._folder.unlock()
 
     def exit_reason(self) -> str:
-        """Return why the server ended: a full disk, or the last line of its log."""
+        """Return why the server ended: a full disk, a kill, or the last line of its log."""
         with contextlib.suppress(OSError):
             if shutil.disk_usage(self.data_dir).free < FULL_DISK_BYTES:
                 return f"the disk of {self.data_dir} is full."
+        if self._process is not None and self._process.poll() == -signal.SIGKILL:
+            # It could not log that.
+            return "it was killed (SIGKILL), as the system does where memory runs out."
         tail = b""
         with contextlib.suppress(OSError), self.log_path.open("rb") as file:
             file.seek(self._log_start)
