@@ -84,6 +84,12 @@ def test_a_payload_of_another_kind_is_refused_with_its_field(
     assert [each.pointer for each in refused.value.fields] == [pointer]
 
 
+def test_a_long_title_without_an_end_is_refused() -> None:
+    """With a pattern that can match in several ways, it would take hours."""
+    with pytest.raises(Invalid):
+        parse_alert(AlertKind.DATADOG, default_datadog("[" + " on" * 300_000))
+
+
 def test_a_group_fires_while_one_of_its_alerts_does() -> None:
     ended = {**alertmanager("resolved")["alerts"][0], "fingerprint": "another"}
     alert = parse_alert(AlertKind.ALERTMANAGER, alertmanager(more=(ended,)))

@@ -39,7 +39,9 @@ MAX_LATENCY = 86_400.0
 
 MAX_QUERY_LENGTH = 4_000
 VARIABLES = ("flag", "release", "arm", "environment")
-VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+VARIABLE = re.compile(r"\{\{([^{}]*)\}\}")
+"""A variable; its name may have white space around it. Nothing in this may match in several ways:
+a long query would take minutes."""
 
 
 def check_problems(policy: Policy) -> Iterator[FieldProblem]:
@@ -117,7 +119,7 @@ def _metric_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
 def _query_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
     if not check.query.strip() or len(check.query) > MAX_QUERY_LENGTH:
         yield FieldProblem(pointer, f"A query is PromQL of 1 to {MAX_QUERY_LENGTH} characters.")
-    used = VARIABLE.findall(check.query)
+    used = [name.strip() for name in VARIABLE.findall(check.query)]
     for name in used:
         if name not in VARIABLES:
             yield FieldProblem(

@@ -110,7 +110,7 @@ def _parse_number(sample: object) -> float:
 
 def fill_variables(query: str, variables: Mapping[str, str]) -> str:
     """Return a query with each ``{{ name }}`` replaced, escaped for PromQL strings."""
-    return VARIABLE.sub(lambda match: _escape(variables[match[1]]), query)
+    return VARIABLE.sub(lambda match: _escape(variables[match[1].strip()]), query)
 
 
 def _escape(text: str) -> str:

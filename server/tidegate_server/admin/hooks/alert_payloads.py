@@ -132,7 +132,8 @@ _DATADOG_TRANSITIONS = {
     "re-triggered": AlertStatus.FIRING,
     "recovered": AlertStatus.RESOLVED,
 }
-_DATADOG_TITLE = re.compile(r"(?:\[P[1-5]\] *)?\[([A-Za-z -]+?)(?: on [^\]]*)?\]")
+_DATADOG_TITLE = re.compile(r"(?:\[P[1-5]\] *)?\[([^\]]*)\]")
+_DATADOG_TRANSITION = re.compile(r"[A-Za-z -]+")
 
 
 def _read_datadog(payload: Mapping[str, Any]) -> Alert:
@@ -143,7 +144,8 @@ def _read_datadog(payload: Mapping[str, Any]) -> Alert:
     title = _text(payload, "title")
     transition = _text(payload, "alert_transition")
     if not transition and (match := _DATADOG_TITLE.match(title)):
-        transition = match[1]
+        begins = match[1].partition(" on ")[0]
+        transition = begins if _DATADOG_TRANSITION.fullmatch(begins) else ""
     if not transition:
         raise _refused(
             "/alert_transition",
