@@ -147,6 +147,15 @@ def test_hostile_texts_are_only_texts(at_hostile: Visit, server: FilledServer, p
     ) == 0  # fmt: skip
 
 
+@pytest.mark.parametrize("page", [each for each in PAGES if re.search("/settings/[^/]+/", each)])
+def test_the_page_of_one_thing_in_the_settings_leads_back_to_their_list(
+    server: FilledServer, page: str
+) -> None:
+    crumbs = _read(server, server.address(page)).partition('aria-label="Breadcrumb"')[2]
+    back = server.address("/".join(page.split("/")[:5]))
+    assert f'href="{back}"' in crumbs.partition("</nav>")[0]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_works_without_a_script(
     without_script: Visit, server: FilledServer, page: str
