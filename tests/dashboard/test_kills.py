@@ -146,6 +146,10 @@ def test_the_report_of_a_release_is_shown_where_the_clock_has_gone_back(
     assert "it was slow" in page
 
 
+def test_the_tags_that_flags_have_are_offered(payments: Caller) -> None:
+    assert '<datalist id="tags"><option value="payments">' in check(payments.get(f"{PLACE}/kill"))
+
+
 def test_an_unknown_tag_has_nothing_to_kill(checkout: Caller) -> None:
     assert "No flag has the tag nothing" in check(checkout.get(f"{PLACE}/kill?tag=nothing"))
 

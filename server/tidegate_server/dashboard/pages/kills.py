@@ -21,6 +21,10 @@ Effect = tuple[str, str, str]
 """An icon, what happens, and to whom."""
 
 
+TAGGED = 100
+"""Of how many flags the tags are offered."""
+
+
 def register(blueprint: Blueprint) -> None:
     """Add the pages of this module."""
     place = "/p/<key:project>/e/<key:environment>"
@@ -73,6 +77,12 @@ def kill(project: str, environment: str, flag: str) -> Response:
     )
 
 
+def _tags(project: str) -> list[str]:
+    """Return tags to choose from: of the first flags only, because a kill does not wait."""
+    page = api.get("projects", project, "flags", limit=TAGGED)
+    return sorted({tag for flag in page["items"] for tag in flag["tags"]})
+
+
 def kill_tag(project: str, environment: str) -> Response:
     """Say which flags a kill of a tag kills; kill them when the form comes back."""
     shell.check_may("kill")
@@ -91,7 +101,7 @@ def kill_tag(project: str, environment: str) -> Response:
             crumbs=((f"{place.address}/flags", "Flags"),),
             off="the kill variant",
             effects=[*_tag_effects(flags), _processes(place)] if flags else [],
-            tags=[],
+            tags=[] if tag else _tags(project),
             flags=flags,
             tag=tag,
             command=f'tidegate kill --tag {tag} --environment {environment} --reason "…"',
