@@ -48,6 +48,17 @@ def test_what_a_page_says_does_not_depend_on_how_an_environment_is_called(
     assert "The release of checkout began." in text_of(check(checkout.get(page)))
 
 
+def test_where_others_approve_the_form_offers_to_propose_instead_of_to_start(
+    checkout: Caller,
+) -> None:
+    protect(checkout)
+    page = text_of(check(checkout.get(NEW)))
+    assert "Propose it Schedule it" in page
+    assert "Start Schedule it" not in page
+    proposed = submit(checkout, NEW, propose="yes", reason="one-step payment", **FORM)
+    assert proposed.startswith("/p/default/change-requests/cr_")
+
+
 def test_a_release_starts_later(checkout: Caller) -> None:
     later = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT09:00")
     when = {"schedule": "yes", "at": later, "timezone": "Europe/Berlin", "reason": "spring"}
