@@ -43,6 +43,19 @@ SENTENCES = {
     "completed": "Completed at",
 }
 
+BARS = {
+    "draft": "nobody gets on everyone keeps off",
+    "running": "25 % of everyone get on the rest keeps off",
+    "baking": "everyone gets on",
+    "killed": "everyone gets the kill variant",
+}
+
+
+@pytest.mark.parametrize("name", list(BARS))
+def test_the_bar_says_who_gets_what(states: States, name: str) -> None:
+    assert BARS[name] in says(states, name)
+
+
 FIRST = {
     "draft": "Begin…",
     "running": "Pause",

@@ -30,6 +30,7 @@ from tidegate_server.dashboard.device_names import device_name
 from tidegate_server.dashboard.pages.kills import not_heard_from
 from tidegate_server.dashboard.pages.sign_in import sign_in_again
 from tidegate_server.dashboard.policy_sentences import milliseconds
+from tidegate_server.dashboard.release_sentences import open_to
 from tidegate_server.dashboard.shortcuts import SHORTCUTS
 from tidegate_server.errors import TidegateError
 from tidegate_server.web import problem_documents
@@ -123,6 +124,7 @@ def install(app: Flask) -> None:
         rate=words.rate,
         rollout_bar=rollout_bar,
         release_bar=release_bar,
+        open_to=open_to,
         share_label=share_label,
         evidence_gauge=evidence_gauge,
         not_heard_from=not_heard_from,
