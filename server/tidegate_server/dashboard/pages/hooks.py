@@ -56,6 +56,7 @@ def hooks(project: str) -> Response:
 
     if request.method == "GET":
         return show(FormState())
+    _check_may_write(project)
 
     def act() -> Answer:
         answer = api.ask("POST", api.path(*where), body=_body(), reason=typed("reason"))
@@ -85,12 +86,24 @@ def show_hook(project: str, hook: str) -> Response:
 
     if request.method == "GET":
         return show(FormState())
+    _check_may_write(project)
 
     def act() -> Answer:
         body = {**_body(), "enabled": request.form.get("enabled") == "yes"}
         return api.ask("PUT", api.path(*where), body=body, if_match=request.form.get("etag"))
 
     return attempt(act, show, lambda: done(request.path, "Saved."))
+
+
+def _check_may_write(project: str) -> None:
+    """Refuse a form of somebody who may do nowhere what a hook does, whatever they typed.
+
+    Raises:
+        Forbidden: they may not.
+    """
+    shell.check_may("write")
+    if not _choices(project)["environments"]:
+        shell.check_may("kill")
 
 
 def _choices(project: str) -> dict[str, Any]:
