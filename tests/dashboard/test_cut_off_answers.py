@@ -1,4 +1,4 @@
-"""A page that arrives cut off midway is not taken for the page, whatever asked for it.
+"""What arrives cut off midway, or not at all, is not taken for an answer, whatever asked for it.
 
 HTTP/1.0 and some proxies do not tell the end of an answer from a broken connection.
 """
@@ -86,3 +86,27 @@ def test_no_rule_is_lost_by_moving_another(at: Visit, checkout: Caller) -> None:
     page.keyboard.press("Alt+ArrowUp")
     expect(page.locator("[data-moved]")).to_have_text("b is now rule 1 of 3.")
     assert "".join(each.input_value() for each in names.all()) == "bac"
+
+
+def test_a_preview_that_got_no_answer_says_nothing_about_what_is_typed_now(at: Visit) -> None:
+    page = at.page
+    at.go(f"{PLACE}/flags/checkout/rules")
+    shown = page.locator("[data-sides]")
+    page.get_by_label("Everyone else: percent for on").fill("30")
+    page.get_by_label("Everyone else: percent for off").fill("70")
+    expect(shown).to_contain_text("Nobody was seen in the last hour")
+    page.route("**/flags/checkout/rules", lambda route: route.abort())
+    page.get_by_label("Everyone else: percent for off").fill("7")
+    expect(shown).to_have_text("The server does not answer, so this is not known now.")
+
+
+def test_a_search_that_got_no_answer_says_so(at: Visit) -> None:
+    page = at.page
+    at.go(f"{PLACE}/flags")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("link", name="New flag…")).to_be_visible()
+    page.route("**/search?**", lambda route: route.fulfill(status=503))
+    page.keyboard.type("kill")
+    expect(
+        page.get_by_text("The server does not answer. Press Enter to ask again.")
+    ).to_be_visible()

@@ -36,12 +36,20 @@ let asked = 0;
 async function search(text) {
   const mine = ++asked;
   const form = palette.querySelector("form");
-  const answer = await fetch(`${form.action}?part=1&q=${encodeURIComponent(text)}`, {
-    headers: { Accept: "text/html" },
-  });
-  if (!answer.ok || mine !== asked) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  palette.querySelector("[data-results]").replaceChildren(...page.body.childNodes);
+  let found = "";
+  try {
+    const answer = await fetch(`${form.action}?part=1&q=${encodeURIComponent(text)}`, {
+      headers: { Accept: "text/html" },
+    });
+    if (answer.ok) found = await answer.text();
+  } catch {
+    // Said below.
+  }
+  if (mine !== asked) return;
+  const results = palette.querySelector("[data-results]");
+  // Enter asks for a page of results, which the browser says more about.
+  if (!found) return results.replaceChildren("The server does not answer. Press Enter to ask again.");
+  results.replaceChildren(...new DOMParser().parseFromString(found, "text/html").body.childNodes);
 }
 
 if (palette) {

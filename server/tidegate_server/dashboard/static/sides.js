@@ -12,15 +12,17 @@ for (const form of document.querySelectorAll("form[data-sides-form]")) {
     const body = new URLSearchParams(new FormData(form));
     body.set("do", "preview");
     body.set("part", "sides");
-    let answer;
+    let text = "";
     try {
-      answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
+      const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
+      if (answer.ok && !answer.redirected) text = await answer.text();
     } catch {
-      return;
+      // Said below.
     }
-    if (!answer.ok || answer.redirected || mine !== asked) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    place.replaceChildren(...page.body.childNodes);
+    if (mine !== asked) return;
+    // What it says now is about what was typed before.
+    if (!text) return place.replaceChildren("The server does not answer, so this is not known now.");
+    place.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
   };
 
   form.addEventListener("input", () => {
