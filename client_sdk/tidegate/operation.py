@@ -137,10 +137,15 @@ class Operation:
         return None if self.extras is None else self.extras.outer
 
     def begin(self) -> Operation:
-        """Make this the current operation and start its clock."""
+        """Make this the current operation and start its clock; a second call does nothing."""
         return self._begin(_frame(1))
 
     def _begin(self, caller: FrameType) -> Operation:
+        if self.ended:
+            self._note_use_after_end()
+            return self
+        if hasattr(self, "_began"):
+            return self  # as in ``with client.operation(user).begin():``
         outer = nearest_open(_current_entry())
         if isinstance(outer, Operation):
             outer._token = None  # its block may end before this operation does
@@ -154,6 +159,14 @@ class Operation:
         _set_current(held or self)
         self._began = perf_counter()
         return self
+
+    def _note_use_after_end(self) -> None:
+        """Count a block that has no outcome, because an earlier one had it."""
+        warn_once(
+            "an operation is used again after its end, which counts nothing: "
+            "call client.operation(...) for each unit of work"
+        )
+        self.reporter.count_dropped()
 
     def _make_extras(self) -> Extras:
         made = Extras()
@@ -297,13 +310,13 @@ class Operation:
         extras = self.extras
         outer = None if extras is None else extras.outer
         held = None if extras is None else extras.held
-        is_current = _current_entry() is (held or self)
+        if _current_entry() is (held or self):
+            # Even after its end: another thread may have ended it, or its block began later.
+            _set_current(outer if outer is None else nearest_open(outer))
         if self.ended:
             return
         self.ended = True
         self._token = None
-        if is_current:
-            _set_current(outer if outer is None else nearest_open(outer))
         if held is not None and extras is not None:
             held.frame = None
             # So an ended operation is freed at once, not by the garbage collector.
@@ -386,6 +399,10 @@ class Operation:
                         reporter.collect(noted.cell)
                     return
             self._count(_key(self.context), self.exposures, "ok")
+        else:  # it had ended before this block began
+            if _current_entry() is self:
+                _set_current(None)
+            self._note_use_after_end()
 
 
 def new_operation(

@@ -295,6 +295,57 @@ def test_a_client_fails_only_its_own_operation(client: Client) -> None:
 # Exposures
 
 
+def test_a_block_may_begin_an_operation_that_has_begun(client: Client) -> None:
+    with client.operation(ANN).begin() as operation:
+        evaluate(client)
+        assert current.get() is operation
+    assert current.get() is None
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_an_operation_that_another_thread_has_ended_is_not_current_after_its_block(
+    client: Client,
+) -> None:
+    with client.operation(ANN) as operation:
+        evaluate(client)
+        thread = threading.Thread(target=operation.end)
+        thread.start()
+        thread.join()
+    assert current.get() is None
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_an_operation_that_begins_again_within_another_ends(client: Client) -> None:
+    outer = client.operation(ANN).begin()
+    inner = client.operation(BOB).begin()
+    outer.begin()
+    evaluate(client)
+    inner.end()
+    outer.end()
+    assert current.get() is None
+    assert counted(client) == counts(1, 1, 0)
+
+
+@pytest.mark.parametrize("within_another", [False, True])
+def test_an_operation_that_is_used_again_is_logged_once_and_counted_as_dropped(
+    client: Client, caplog: pytest.LogCaptureFixture, within_another: bool
+) -> None:
+    around = client.operation(BOB).begin() if within_another else None
+    operation = client.operation(ANN)
+    for _ in range(3):
+        with operation:
+            evaluate(client)
+        assert current.get() is around
+    with pytest.raises(ZeroDivisionError), operation:
+        raise ZeroDivisionError
+    assert current.get() is around
+    assert client.status().dropped == (3 if within_another else 2)
+    (message,) = caplog.messages
+    assert "call client.operation(...) for each unit of work" in message
+    if around is not None:
+        around.end()
+
+
 def test_evaluating_a_flag_twice_is_one_exposure(client: Client) -> None:
     with client.operation(ANN):
         evaluate(client)
