@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tidegate
 import urllib3
+from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.cli.calls import PROGRAM, Tidegate
 from tests.cli.conftest import RunningServer
@@ -90,6 +91,22 @@ def test_a_backup_of_another_secret_key_is_refused(run: Run) -> None:
     refused = run("restore-backup", other, "--yes")
     assert refused.returncode == 2
     assert "belongs to another secret key" in refused.stderr
+
+
+def test_where_no_server_was_there_is_nothing_to_back_up(run: Run, tmp_path: Path) -> None:
+    """The folder of a volume that is not mounted is empty."""
+    folder, file = tmp_path / "data", tmp_path / "store.backup"
+    folder.mkdir()
+    refused = run("backup", file, "--data-dir", str(folder))
+    assert (refused.returncode, list(folder.iterdir())) == (2, [])
+    assert "There is no store in" in refused.stderr
+    unused = EmbeddedValkey(folder)
+    unused.start()
+    refused = run("backup", file, "--store-url", unused.url)
+    unused.stop()
+    assert refused.returncode == 2
+    assert "No server has used this store. Name with --data-dir" in refused.stderr
+    assert not file.exists()
 
 
 def test_a_backup_can_be_restored_into_a_new_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,12 +41,24 @@ def test_a_lost_admin_token_is_replaced_while_the_server_runs(
 
 
 def test_it_works_while_no_server_runs_too(server: RunningServer, tmp_path: Path) -> None:
-    folder = server.data_dir.parent / "stopped"
+    folder, file = server.data_dir.parent / "stopped", tmp_path / "store.backup"
     folder.mkdir()
-    (folder / "secret.key").write_text("0123456789abcdef0123456789abcdef")
+    shutil.copy(server.data_dir / "secret.key", folder)
+    for words in (
+        ("backup", str(file), "--data-dir", str(server.data_dir)),
+        ("restore-backup", str(file), "--yes", "--data-dir", str(folder)),
+    ):
+        subprocess.run([PROGRAM, *words], check=True, capture_output=True)
     first, second = (recover("--data-dir", str(folder)) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout != second.stdout
+
+
+def test_where_no_server_was_there_is_nothing_to_recover(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_text("0123456789abcdef0123456789abcdef")
+    found = recover("--data-dir", str(tmp_path))
+    assert found.returncode != 0
+    assert f"There is no store in {tmp_path}" in found.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--secret-key", "0123456789abcdef")])

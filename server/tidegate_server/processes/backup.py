@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tidegate_server.admin.bootstrap import FINGERPRINT
 from tidegate_server.errors import StartupRefused
-from tidegate_server.processes.local_store import reached_store, user
+from tidegate_server.processes.local_store import reached_store, used_store, user
 from tidegate_server.store.backups import Backup, read_backup, restore_backup, write_backup
 
 
@@ -23,7 +23,7 @@ def back_up(data_dir: Path, store_url: str | None, file: Path) -> Backup:
         StartupRefused: the store or the file cannot be used.
         StoreUnavailable: the store cannot be reached.
     """
-    with reached_store(data_dir, store_url) as store:
+    with used_store(data_dir, store_url) as store:
         return write_backup(store, file, store.get_server_value(FINGERPRINT) or "")
 
 

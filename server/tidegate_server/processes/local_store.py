@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tidegate_server.admin.bootstrap import FINGERPRINT
 from tidegate_server.errors import StartupRefused, StoreUnavailable
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
+
+CHECK = "Name with --data-dir or --store-url what the server uses; is its volume mounted?"
 
 
 def check_data_folder(data_dir: Path, store_url: str | None) -> None:
@@ -45,6 +48,25 @@ def reached_store(data_dir: Path, store_url: str | None) -> Iterator[Store]:
         if store is not None:
             store.close()
         embedded.stop()
+
+
+@contextmanager
+def used_store(data_dir: Path, store_url: str | None) -> Iterator[Store]:
+    """Do the same as ``reached_store`` for a store that a server has used.
+
+    A folder whose volume is not mounted is empty: a backup of that would look like a good one.
+
+    Raises:
+        StartupRefused, StoreUnavailable: as ``reached_store`` raises them.
+        StartupRefused: no server has used the store.
+    """
+    check_data_folder(data_dir, store_url)
+    if store_url is None and not (data_dir / "appendonlydir").is_dir():
+        raise StartupRefused(f"There is no store in {data_dir}. {CHECK}")
+    with reached_store(data_dir, store_url) as store:
+        if store.get_server_value(FINGERPRINT) is None:
+            raise StartupRefused(f"No server has used this store. {CHECK}")
+        yield store
 
 
 def _answers(url: str) -> bool:

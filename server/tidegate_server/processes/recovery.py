@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tidegate_server.admin.bootstrap import add_admin_token
 from tidegate_server.errors import StartupRefused
-from tidegate_server.processes.local_store import check_data_folder, reached_store, user
+from tidegate_server.processes.local_store import check_data_folder, used_store, user
 from tidegate_server.processes.settings import KEY_FILE, check_secret_key
 
 
@@ -31,7 +31,7 @@ def recover_admin(
     check_data_folder(data_dir, store_url)
     key = check_secret_key(configured_key) if configured_key else _key_in(data_dir)
     reason = f"recovered by {user()} on {socket.gethostname()}{f': {why}' if why else ''}"
-    with reached_store(data_dir, store_url) as store:
+    with used_store(data_dir, store_url) as store:
         return add_admin_token(store, key, "recovered admin", reason)
 
 
