@@ -27,6 +27,8 @@ from tidegate.integrations.request_operations import RequestOperations
 from tidegate.integrations.visitor_cookie import VISITOR, Visitor, VisitorCookie
 from tidegate.operation import Operation
 
+SETTINGS: frozenset[str] = frozenset({"client", "context", "visitor_cookie"})
+
 Respond = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
@@ -39,7 +41,9 @@ class TidegateMiddleware:
     returned it.
 
     Raises:
-        ImproperlyConfigured: the settings have no ``TIDEGATE``, or it has no client.
+        ImproperlyConfigured: the settings have no ``TIDEGATE``, or it has no client, or something
+            that is not known.
+        TypeError: the client is no ``Client``, or the context no function.
     """
 
     sync_capable = True
@@ -50,6 +54,11 @@ class TidegateMiddleware:
         options = getattr(settings, "TIDEGATE", None)
         if not isinstance(options, dict) or "client" not in options:
             raise ImproperlyConfigured('Set a client: TIDEGATE = {"client": "shop.flags.client"}.')
+        if unknown := options.keys() - SETTINGS:
+            raise ImproperlyConfigured(
+                f"TIDEGATE has {', '.join(map(repr, sorted(unknown, key=str)))}; it takes "
+                f"{', '.join(sorted(SETTINGS))}."
+            )
         client: Client = _load(options["client"])
         context: Callable[[HttpRequest], Context | str | None] | None = _load(
             options.get("context")

@@ -21,11 +21,20 @@ class RequestOperations(Generic[Request]):
     Args:
         client: counts the operations.
         context: returns the context of a request; called at the request's first evaluation.
+
+    Raises:
+        TypeError: ``client`` is no client, or ``context`` no function.
     """
 
     def __init__(
         self, client: Client, context: Callable[[Request], Context | str | None] | None
     ) -> None:
+        if not isinstance(client, Client):
+            raise TypeError(f"client is {client!r}; give a tidegate.Client")
+        if context is not None and not callable(context):
+            raise TypeError(
+                f"context is {context!r}; give a function that returns the context of each request"
+            )
         self._client = client
         self._context = context
 

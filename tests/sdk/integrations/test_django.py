@@ -189,6 +189,28 @@ def test_a_cancelled_request_has_no_outcome() -> None:
     assert counted(client) == counts(1, 0, 0)
 
 
+@pytest.mark.parametrize("name", ["contxt", "cookie"])
+def test_a_setting_that_is_not_known_is_rejected(name: str) -> None:
+    """A mistyped ``context`` would leave all users without a context."""
+    with (
+        override_settings(TIDEGATE={"client": Client.offline(SNAPSHOT), name: "x"}),
+        pytest.raises(ImproperlyConfigured, match=f"{name}.*takes client, context, visitor_cookie"),
+    ):
+        TidegateMiddleware(lambda request: HttpResponse())
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"), [("client", Client), ("context", Context("ann"))], ids=str
+)
+def test_a_setting_of_a_wrong_kind_is_rejected(option: str, wrong: object) -> None:
+    options = {"client": Client.offline(SNAPSHOT), option: wrong}
+    with (
+        override_settings(TIDEGATE=options),
+        pytest.raises(TypeError, match=f"{option} is .*give a"),
+    ):
+        TidegateMiddleware(lambda request: HttpResponse())
+
+
 @pytest.mark.parametrize("options", [None, {}, "client"])
 def test_settings_without_a_client_are_rejected(options: object) -> None:
     with (
