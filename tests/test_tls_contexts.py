@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -60,3 +61,12 @@ def test_authorities_of_the_machine_that_are_replaced_are_read_again(
     shutil.move(new.path, used.path)
     (now,) = tls_context().get_ca_certs()
     assert before.get_ca_certs() != [now]
+
+
+def test_a_forked_child_makes_its_own() -> None:
+    """A lock of OpenSSL in the parent's, held at the fork, would be locked for ever."""
+    context = tls_context()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(1 if tls_context() is context else 0)
+    assert os.waitpid(pid, 0)[1] == 0

@@ -1,12 +1,13 @@
 """TLS settings of connections to other servers, made once and used again.
 
 To make one reads all authorities of the machine, which takes some 50 ms of CPU. Files that are
-replaced on disk are noticed at the next connection. Nothing is locked, so that a fork needs no
-care: two threads may each make one at the same moment.
+replaced on disk are noticed at the next connection. Nothing is locked here, so two threads may each
+make one. A forked child makes its own: OpenSSL's locks in those before may be locked for ever.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from typing import TypeAlias
@@ -40,7 +41,7 @@ def tls_context(
         OSError: a file cannot be read, or has no certificate or key; nothing was read before.
     """
     # gevent replaces the class, and a context that was made before is of no use to it.
-    name = (ssl.SSLContext, authorities, certificate, key)
+    name = (os.getpid(), ssl.SSLContext, authorities, certificate, key)
     machine = ssl.get_default_verify_paths()
     files = (machine.cafile, machine.capath, authorities, certificate, key)
     fingerprint = tuple(_state(each) for each in files)
