@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import yaml
 
 from tidegate_server.dashboard.rule_sentences import plain
+from tidegate_server.domain.alignment import Opcode, opcodes
 
 CONTEXT = 2
 """How many equal lines stand before and after different ones."""
@@ -30,8 +30,6 @@ MOST_MARKED = 200
 """In how many lines of a field the words that differ are marked."""
 
 WORDS = re.compile(r"\w+|\s+|[^\w\s]")
-
-Opcode: TypeAlias = tuple[Literal["replace", "delete", "insert", "equal"], int, int, int, int]
 
 Parts = tuple[tuple[str, bool], ...]
 """A text in pieces; True: this piece differs."""
@@ -107,7 +105,7 @@ def _yaml(value: Any) -> list[str]:
 
 
 def _lines(before: list[str], after: list[str]) -> Iterator[Line]:
-    found = _Found(_opcodes(before, after, MOST_LINES))
+    found = _Found(opcodes(before, after, MOST_LINES))
     left = MOST_MARKED
     for number, group in enumerate(found.get_grouped_opcodes(CONTEXT)):
         if number:
@@ -135,13 +133,13 @@ def _replaced(old: list[str], new: list[str], *, mark: bool) -> Iterator[Line]:
 def _marked(old: str, new: str) -> tuple[Parts, Parts]:
     """Return two texts in pieces, of which the words that differ are marked."""
     before, after = WORDS.findall(old), WORDS.findall(new)
-    opcodes = _opcodes(before, after, MOST_WORDS)
-    equal = sum(b - a for tag, a, b, _, _ in opcodes if tag == "equal")
+    found = opcodes(before, after, MOST_WORDS)
+    equal = sum(b - a for tag, a, b, _, _ in found if tag == "equal")
     if 2 * equal < ALIKE * (len(before) + len(after)):
         return ((old, False),), ((new, False),)
     left: list[tuple[str, bool]] = []
     right: list[tuple[str, bool]] = []
-    for tag, a, b, c, d in opcodes:
+    for tag, a, b, c, d in found:
         if a < b:
             left.append(("".join(before[a:b]), tag != "equal"))
         if c < d:
@@ -152,36 +150,10 @@ def _marked(old: str, new: str) -> tuple[Parts, Parts]:
 class _Found(SequenceMatcher[str]):
     """Groups what was found already."""
 
-    def __init__(self, opcodes: list[Opcode]) -> None:
+    def __init__(self, found: list[Opcode]) -> None:
         super().__init__()
-        self._opcodes = opcodes
+        self._found = found
 
     def get_opcodes(self) -> list[Opcode]:
         """Return what was found."""
-        return self._opcodes
-
-
-def _opcodes(before: list[str], after: list[str], most_pairs: int) -> list[Opcode]:
-    """Return how to make one list from another, as ``SequenceMatcher.get_opcodes`` does.
-
-    What is equal at both ends is not compared with all the rest. What lies between is replaced as a
-    whole if it has more pairs of equal items than ``most_pairs``: a few thousand equal lines would
-    take minutes.
-    """
-    shorter = min(len(before), len(after))
-    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
-    end = next(
-        (at for at in range(shorter - start) if before[-1 - at] != after[-1 - at]), shorter - start
-    )
-    old, new = before[start : len(before) - end], after[start : len(after) - end]
-    times = Counter(old)
-    between: list[Opcode]
-    if sum(times[each] for each in new) > most_pairs:
-        between = [("replace", 0, len(old), 0, len(new))]
-    else:
-        between = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    found: list[Opcode] = [("equal", 0, start, 0, start)] if start else []
-    found += [(tag, a + start, b + start, c + start, d + start) for tag, a, b, c, d in between]
-    if end:
-        found.append(("equal", len(before) - end, len(before), len(after) - end, len(after)))
-    return found
+        return self._found

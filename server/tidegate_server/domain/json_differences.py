@@ -11,10 +11,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any, Final
 
+from tidegate_server.domain.alignment import opcodes
 from tidegate_server.domain.field_differences import same_json
 
 Json = Any
@@ -24,6 +24,9 @@ IDENTITIES: Final = ("id", "key", "name", "flag", "variant")
 
 SHORT_LIST: Final = 20
 """Lists of scalars up to this length are shown as a whole."""
+
+MOST_PAIRS: Final = 50_000
+"""How many pairs of equal items of two lists are looked at."""
 
 
 class Absent:
@@ -124,8 +127,7 @@ def _list_differences(before: list[Any], after: list[Any], place: _Place) -> Ite
 def _aligned(before: list[Any], after: list[Any], place: _Place) -> Iterator[Difference]:
     """Yield what differs between items without a name, of which equal ones belong together."""
     old, new = ([_canonical(each) for each in items] for items in (before, after))
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
-    for tag, a, a_end, b, b_end in matcher.get_opcodes():
+    for tag, a, a_end, b, b_end in opcodes(old, new, MOST_PAIRS):
         if tag == "equal":
             continue
         for was, now in zip_longest(range(a, a_end), range(b, b_end)):
