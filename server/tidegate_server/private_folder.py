@@ -20,6 +20,11 @@ _OURS = re.compile(
 )
 
 
+def private_opener(path: str, flags: int) -> int:
+    """Open a file, made for its owner only whatever the umask is: an ``opener`` of ``open``."""
+    return os.open(path, flags, 0o600)
+
+
 def make_private(folder: Path) -> int | None:
     """Let nobody but its owner into a data folder that exists, and into what is in it.
 

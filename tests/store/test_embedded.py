@@ -84,6 +84,18 @@ class TestStart:
         assert client(server).config_get("port") == {"port": "0"}
         assert server.socket.stat().st_mode & 0o077 == 0
 
+    def test_its_files_are_its_owners_whatever_the_umask_is(self, folder: Path) -> None:
+        before = os.umask(0o022)
+        try:
+            server = EmbeddedValkey(folder)
+            server.start()
+            server.stop()
+        finally:
+            os.umask(before)
+        assert {each.name: each.stat().st_mode & 0o077 for each in folder.rglob("*")} == {
+            each.name: 0 for each in folder.rglob("*")
+        }
+
     def test_its_folder_may_have_a_path_too_long_for_a_socket(self, folder: Path) -> None:
         deep = EmbeddedValkey(folder / ("deep" * 25))
         deep.start()

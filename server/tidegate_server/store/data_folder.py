@@ -19,7 +19,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from tidegate_server.errors import StartupRefused
-from tidegate_server.private_folder import make_private
+from tidegate_server.private_folder import make_private, private_opener
 
 MAX_SOCKET_PATH = 100
 """Unix socket paths may have 104 bytes on macOS and 108 on Linux, with the final zero."""
@@ -60,7 +60,7 @@ class DataFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             make_private(self.path)
-            lock = (self.path / "lock").open("a+", encoding="ascii")
+            lock = _open_lock(self.path / "lock")
             folder = self.socket.parent
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -93,7 +93,7 @@ class DataFolder:
         Raises:
             StartupRefused: the orphaned store does not stop.
         """
-        lock = (self.path / "store.lock").open("a+", encoding="ascii")
+        lock = _open_lock(self.path / "store.lock")
         if not _try_lock(lock):
             try:
                 _stop_group(_read(lock), lock)
@@ -139,6 +139,10 @@ def _stop_group(leader: str, lock: TextIOWrapper) -> None:
         f"A store still uses {Path(lock.name).parent}{f' (process {leader})' if leader else ''} "
         "and does not stop. Stop it first."
     )
+
+
+def _open_lock(path: Path) -> TextIOWrapper:
+    return open(path, "a+", encoding="ascii", opener=private_opener)
 
 
 def _try_lock(file: TextIOWrapper) -> bool:

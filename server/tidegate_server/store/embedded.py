@@ -19,7 +19,7 @@ import structlog
 from redis.exceptions import BusyLoadingError, RedisError
 
 from tidegate_server.errors import StartupRefused, StoreUnavailable
-from tidegate_server.private_folder import UMASK
+from tidegate_server.private_folder import UMASK, private_opener
 from tidegate_server.store.append_only_file import cut_damaged_end
 from tidegate_server.store.connection import open_client
 from tidegate_server.store.data_folder import DataFolder
@@ -207,7 +207,10 @@ class EmbeddedValkey:
         }
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         try:
-            with self._folder.lock_for_store() as lock, self.log_path.open("ab") as log:
+            with (
+                self._folder.lock_for_store() as lock,
+                open(self.log_path, "ab", opener=private_opener) as log,
+            ):
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
                     [program, *arguments],
