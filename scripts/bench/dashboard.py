@@ -1,6 +1,6 @@
 """The pages of the dashboard in a browser, against budgets; baseline: the budget.
 
-Needs Linux (it reads ``/proc``), and Debian's package ``chromium``.
+Needs Linux (it reads ``/proc``), and Debian's package ``chromium`` or ``chromium-headless-shell``.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ def _browser(url: str, admin: Admin) -> Iterator[BrowserContext]:
 def _chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=shutil.which("chromium") or shutil.which("chromium-headless-shell"),
+            args=["--no-sandbox", "--disable-gpu"],
         )
         yield chromium
         chromium.close()
