@@ -81,6 +81,7 @@ def test_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert accepted(rates, token="t1") == 100
 
 
+@pytest.mark.usefixtures("stopped_rates")
 def test_a_report_beyond_the_rate_is_refused_before_it_is_read(app: Flask, sdk: Caller) -> None:
     app.extensions[EXTENSION] = replace(app.extensions[EXTENSION], report_rates=ReportRates(60))
     for sequence in range(1, 11):

@@ -136,6 +136,7 @@ def test_the_report_of_a_token_seen_before_has_the_same_answer(sdk: Caller) -> N
     assert answers[1].json == answers[0].json
 
 
+@pytest.mark.usefixtures("stopped_rates")
 def test_a_report_that_is_refused_counts_once_against_the_rate(app: Flask, sdk: Caller) -> None:
     app.extensions[EXTENSION] = replace(app.extensions[EXTENSION], report_rates=ReportRates(18))
     sdk.post_ok("/sdk/v1/reports", report())
@@ -227,6 +228,7 @@ def test_a_compressed_report_that_cannot_be_read_is_refused(
     assert why in again.text
 
 
+@pytest.mark.usefixtures("stopped_rates")
 def test_a_compressed_report_counts_what_it_has_become_against_the_rate(
     app: Flask, sdk: Caller
 ) -> None:

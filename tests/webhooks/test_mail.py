@@ -17,6 +17,7 @@ from tidegate_server.webhooks.sender import MessageSettings, WebhookSender
 from tests.mail_receiver import mail_receiver
 from tests.policy_job.deployment import Deployment
 from tests.receiver import LOOPBACK
+from tests.waiting import until
 from tests.webhooks.test_chat_bodies import INCIDENT, PAGE, PUBLIC, killed
 from tests.webhooks.test_sender import QUICK, SECRET_KEY, WebhookProject
 
@@ -97,6 +98,7 @@ def test_a_certificate_that_is_not_trusted_stops_the_mail(
         shop = project(deployment, MailServer("127.0.0.1", mail.port, FROM))
         shop.until(lambda: shop.messages("mail")[0].record.attempts > 0)
         last = shop.messages("mail")[0].record.last
+        until(lambda: "webhook_failed" in [each["event"] for each in logs], "a line in the log")
     assert last is not None
     assert (last.status, last.problem) == (None, "no answer from the mail server in 5 s")
     assert mail.received == []
