@@ -255,7 +255,9 @@ def test_a_tag_is_killed_in_one_hold(
         page.wait_for_timeout(1_000)
         page.mouse.up()
         expect(page.get_by_role("heading", name="Kills in force")).to_be_visible()
-        expect(page.get_by_text("2 flags with the tag payments are killed.")).to_be_visible()
+        said = page.get_by_text("2 flags with the tag payments are killed.")
+        # In the table of kills, and in the line of the incident; a phone may show one of them only.
+        expect(said.filter(visible=True).first).to_be_visible()
     for key in ("pay-by-link", "pay-later"):
         killed = checkout.get(f"{PRODUCTION}/flags/{key}").json
         assert killed is not None
