@@ -127,6 +127,26 @@ def test_kills_take_one_line_of_a_phone_and_a_tap_shows_the_rest(
         expect(page.get_by_text(reason).locator("visible=true")).to_have_count(2)
 
 
+def test_code_is_read_to_its_end_by_keys_beside_the_button_that_copies_it(
+    chromium: Browser, port: int, checkout: Caller
+) -> None:
+    link = invited(checkout, "ada@example.com", ADMIN)
+    with visit(chromium, port, SMALL_PHONE) as at:
+        accept(at, link)
+        at.go(f"{PLACE}/begin?flag=checkout&with=javascript&step=connect")
+        code = at.page.locator(".code:has(> .copy)").nth(1)
+        text, button = code.locator("pre"), code.locator(".copy")
+        text.focus()
+        before = button.bounding_box()
+        assert text.evaluate("pre => { pre.scrollLeft = 10_000; return pre.scrollLeft }") > 0
+        assert button.bounding_box() == before
+        assert before is not None
+        assert before["x"] >= text.evaluate(
+            "pre => { const all = document.createRange(); all.selectNodeContents(pre);"
+            " return all.getBoundingClientRect().right }"
+        )
+
+
 def test_a_release_is_stopped_with_the_keyboard_alone(
     chromium: Browser, port: int, checkout: Caller, release: str
 ) -> None:
