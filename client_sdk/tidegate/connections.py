@@ -65,6 +65,7 @@ class Connections:
         self._pool: PoolManager | None = None
         self._lines: set[Line] = set()
         self._open: set[Any] = set()
+        self._tls: tuple[list[object], Any] | None = None
 
     def pool(self, head_seconds: float) -> PoolManager:
         """Return the pool that makes these connections.
@@ -126,6 +127,21 @@ class Connections:
         line.handle.close()  # first: a child that is forked in between finds it closed
         self._lines.discard(line)
 
+    def tls_context(self) -> Any:
+        """Return what TLS connections share; made again when the authorities are replaced.
+
+        urllib3 would read all authorities for each connection: 25 ms in which no other Python
+        thread of the application runs. A forked child has connections of its own, and so its own.
+        """
+        ssl = load("ssl")
+        paths = ssl.get_default_verify_paths()
+        authorities: list[object] = [_state(each) for each in (paths.cafile, paths.capath)]
+        if self._tls is None or self._tls[0] != authorities:
+            context = load("urllib3.util.ssl_").create_urllib3_context()
+            context.load_default_certs()
+            self._tls = authorities, context
+        return self._tls[1]
+
     def _pool_classes(self, head_seconds: float) -> dict[str, Any]:
         pools = load("urllib3.connectionpool")
         http, https = pools.HTTPConnectionPool, pools.HTTPSConnectionPool
@@ -140,6 +156,7 @@ class Connections:
     def _connection_class(self, base: Any, head_seconds: float) -> Any:
         """Return a class of connections; urllib3 is loaded late, and its classes with it."""
         connections = self
+        is_encrypted = issubclass(base, load("urllib3.connection").HTTPSConnection)
         errors = load("urllib3.exceptions")
         http_response = load("http.client").HTTPResponse
 
@@ -147,6 +164,11 @@ class Connections:
             line: Line | None = None
             # A reader refers to its connection. A strong reference back would make the two garbage.
             reader: Callable[[], _Reader | None] = staticmethod(lambda: None)
+
+            def connect(self) -> None:
+                if is_encrypted:
+                    self.ssl_context = connections.tls_context()
+                super().connect()
 
             def _new_conn(self) -> socket.socket:
                 # As urllib3 does it, but each socket can be cut while it connects.
@@ -207,6 +229,17 @@ class Connections:
                     connections._open.discard(self)
 
         return Connection
+
+
+def _state(path: str | None) -> tuple[str, int, int, int] | None:
+    """Return what changes when a file or folder is replaced; None: there is none."""
+    try:
+        status = None if path is None else os.stat(path)  # noqa: PTH116 - pathlib is slow to import
+    except OSError:
+        return None
+    return (
+        None if status is None else (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    )
 
 
 class _Reader(io.RawIOBase):
