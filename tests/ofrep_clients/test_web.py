@@ -93,15 +93,6 @@ def test_a_kill_reaches_an_open_page_at_once(shop: Shop, open_page: Any) -> None
     assert (details["reason"], details["flagMetadata"]["killed"]) == ("DISABLED", True)
 
 
-def test_a_page_is_not_woken_by_flags_that_it_may_not_know(shop: Shop, open_page: Any) -> None:
-    shop.add({"key": "internal", "type": "boolean"})
-    page = open_page()
-    shop.serve("internal", "on")
-    shop.serve("checkout", "on")
-    page.do("value", key="checkout", value=True)
-    assert len(page.do("requests")) == 2
-
-
 def test_a_polling_page_gets_304_if_nothing_changed(shop: Shop, open_page: Any) -> None:
     page = open_page(**POLLING)
     first = page.do("requests")[0]
