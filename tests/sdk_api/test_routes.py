@@ -451,4 +451,4 @@ def test_a_report_may_be_larger_than_other_bodies(sdk: Caller, admin: Caller) ->
     assert len(json.dumps(body)) > 1024 * 1024
     assert sdk.post("/sdk/v1/reports", body).status_code == 200
     refused = admin.post(f"{PROJECT}/flags", body)
-    assert (refused.status_code, slug(refused)) == (413, "request-entity-too-large")
+    assert (refused.status_code, slug(refused)) == (413, "content-too-large")

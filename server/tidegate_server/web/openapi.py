@@ -59,7 +59,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # the library has no types
     def _register_responses(self) -> None:
         schema = self.ma_plugin.resolver.resolve_schema_dict(ProblemSchema)
         for status in HTTPStatus:
-            response: dict[str, Any] = {"description": status.phrase}
+            response: dict[str, Any] = {"description": problem_documents.reason_phrase(status)}
             if status >= HTTPStatus.BAD_REQUEST:
                 response["content"] = {problem_documents.MEDIA_TYPE: {"schema": schema}}
             self.spec.components.response(status.name, response, lazy=True)

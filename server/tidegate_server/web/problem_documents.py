@@ -20,6 +20,14 @@ MAX_ERRORS = 100
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tidegate:problem:"
 
+RENAMED_PHRASES: Mapping[int, str] = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
+"""As RFC 9110 has them. Python has them since version 3.13, and had others before."""
+
 STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFound: HTTPStatus.NOT_FOUND,
@@ -135,14 +143,19 @@ def from_http_exception(error: HTTPException) -> Response:
     if isinstance(error, NotFound):
         detail = "There is no such route; /openapi.json lists all routes."
         return problem(status, "no-such-address", "No such route", detail)
-    slug = status.phrase.lower().replace(" ", "-")
+    phrase = reason_phrase(status)
+    slug = phrase.lower().replace(" ", "-")
     headers = {
         name: value
         for name, value in error.get_headers()
         if name.lower() not in ("content-type", "content-length")
     }
-    detail = error.description or status.phrase
-    return problem(status, slug, status.phrase, detail, headers=headers)
+    return problem(status, slug, phrase, error.description or phrase, headers=headers)
+
+
+def reason_phrase(status: HTTPStatus) -> str:
+    """Return the words for a status, the same under every version of Python."""
+    return RENAMED_PHRASES.get(status, status.phrase)
 
 
 def internal_error(error: Exception) -> Response:
