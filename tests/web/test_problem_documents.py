@@ -23,7 +23,7 @@ JSON = {"Content-Type": "application/json"}
         (b'{"key": NaN}', JSON, 400, "NaN"),
         (b'{"key": "\xff"}', JSON, 400, "not UTF-8"),
         (b'"\\ud800"', JSON, 400, "surrogate"),
-        (b"[" * 2_000, JSON, 400, "deeply"),
+        (b"[" * 2_000 + b"]" * 2_000, JSON, 400, "deeply"),
         (b"", JSON, 400, "not JSON"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "application/json"),
         (b"{}", {"Content-Type": "application/yaml"}, 415, "application/json"),
