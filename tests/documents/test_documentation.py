@@ -50,6 +50,24 @@ FRAGMENTS = [
 ]
 
 
+WHOLE_POLICY = re.compile(r"^```yaml\n((?:#.*\n)?key: .*\n(?:.*\n)*?stages:(?:.*\n)*?)^```", re.M)
+WHOLE_POLICIES = [
+    (page.relative_to(ROOT).as_posix(), text)
+    for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    for text in WHOLE_POLICY.findall(page.read_text())
+]
+
+
+def test_readers_find_a_whole_policy_on_the_first_pages() -> None:
+    pages = {page for page, _ in WHOLE_POLICIES}
+    assert pages >= {"README.md", "docs/getting-started.md", "docs/policies.md"}
+
+
+@pytest.mark.parametrize(("page", "text"), WHOLE_POLICIES)
+def test_a_whole_policy_in_the_documentation_is_valid_as_it_stands(page: str, text: str) -> None:
+    load_policy(parse_yaml(text, page))
+
+
 @pytest.mark.parametrize("number", range(len(FRAGMENTS)))
 def test_every_policy_in_the_documentation_is_valid(number: int) -> None:
     load_policy(complete(FRAGMENTS[number]))
