@@ -20,7 +20,7 @@ from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.web.settings import ApiSettings
 
 from tests.http_application import SECRET_KEY
-from tests.http_calls import PRODUCTION, Caller, slug
+from tests.http_calls import POLICY, PRODUCTION, PROJECT, Caller, slug
 from tests.sdk_api.test_routes import report
 from tests.waiting import until
 
@@ -92,6 +92,7 @@ def test_metrics_say_how_long_a_release_should_have_been_evaluated(
         assert labels["flag"] == "checkout"
         return value
 
+    until(lambda: overdue() > 0.0)
     before = overdue()
     until(lambda: overdue() > before)
     checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
@@ -105,6 +106,19 @@ def test_metrics_say_how_long_a_release_should_have_been_evaluated(
         return overdue() == 0.0
 
     until(is_evaluated)
+
+
+def test_a_release_is_not_overdue_before_its_first_evaluation(
+    checkout: Caller, store: Store
+) -> None:
+    """It is due after an interval; an alert in between would be a false one."""
+    slow = {**POLICY, "key": "slow", "interval": "1h", "bake": "1h", "no_data": {"after": "1h"}}
+    checkout.post_ok(f"{PROJECT}/policies", slow)
+    body = {"flag": "checkout", "treatment": "on", "policy": "slow"}
+    checkout.post_ok(f"{PRODUCTION}/releases", body)
+    PolicyJob(store, "a").tick()
+    ((_, value),) = gauges(checkout)["tidegate_release_overdue_seconds"]
+    assert value == 0.0
 
 
 def test_metrics_count_waiting_webhook_messages(checkout: Caller) -> None:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.change import Address
 from tidegate_server.domain.kinds import Kind
@@ -196,8 +196,9 @@ def _overdue_ms(release: Release, progress: Progress | None, now_ms: int) -> int
     if release.state is State.KILLED:
         return 0  # nothing is decided until it is restored
     since_ms = max(release.state_since_ms or 0, release.stage_entered_ms)
-    due_ms = since_ms if progress is None else max(since_ms, progress.next_due_ms)
-    return max(0, now_ms - due_ms)
+    # Before the first evaluation nothing is stored, and it is due after an interval.
+    next_due_ms = (progress or initial_progress(release)).next_due_ms
+    return max(0, now_ms - max(since_ms, next_due_ms))
 
 
 class _StateCollector(Collector):
