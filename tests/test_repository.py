@@ -72,6 +72,18 @@ def test_every_link_between_documents_has_a_target() -> None:
     assert broken == []
 
 
+def test_the_page_about_the_architecture_names_every_room_and_module_of_the_server() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = page[page.index("## Rooms") : page.index("## How a flag is evaluated")]
+    named = set(re.findall(r"`(\w+(?:\.py)?)`", page))
+    parts = {
+        path.name
+        for path in (ROOT / "server" / "tidegate_server").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert parts - named == {"__init__.py"}
+
+
 def test_the_changelog_has_no_mends_of_what_was_never_released() -> None:
     _, unreleased, *released = re.split(
         r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE
