@@ -371,9 +371,16 @@ class Operation:
         token = self._token
         if error is not None:
             self.end_with(error)
-        elif token is None or self.extras is not None:
+        elif token is None:
             self.end()
-        elif not self.ended:
+        elif self.ended:  # before this block began
+            self._token = None
+            if _current_entry() is self:
+                _set_current(None)
+            self._note_use_after_end()
+        elif self.extras is not None:
+            self.end()
+        else:
             # The same as ``end`` where the operation began as above, and nothing is unusual.
             self.ended = True
             self._token = None  # it refers to all of the thread's context
@@ -399,10 +406,6 @@ class Operation:
                         reporter.collect(noted.cell)
                     return
             self._count(_key(self.context), self.exposures, "ok")
-        else:  # it had ended before this block began
-            if _current_entry() is self:
-                _set_current(None)
-            self._note_use_after_end()
 
 
 def new_operation(

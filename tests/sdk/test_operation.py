@@ -346,6 +346,20 @@ def test_an_operation_that_is_used_again_is_logged_once_and_counted_as_dropped(
         around.end()
 
 
+def test_an_operation_with_values_that_is_used_again_is_counted_as_dropped(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    operation = client.operation(ANN)
+    for _ in range(2):
+        with operation:
+            evaluate(client)
+            operation.measure("basket", 3.0)
+        assert current.get() is None
+    assert counted(client) == counts(1, 1, 0)
+    assert client.status().dropped == 1
+    assert "used again after its end" in caplog.text
+
+
 def test_evaluating_a_flag_twice_is_one_exposure(client: Client) -> None:
     with client.operation(ANN):
         evaluate(client)
