@@ -10,16 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 from tidegate_server.tls_contexts import tls_context
 
-from tests.topologies import Certificate, tls_program
+from tests.topologies import Certificate, two_certificates
 
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> tuple[Certificate, Certificate]:
-    tls_program()  # skips without openssl
-    folders = tmp_path / "used", tmp_path / "next"
-    for each in folders:
-        each.mkdir()
-    return Certificate(folders[0]), Certificate(folders[1])
+    return two_certificates(tmp_path)
 
 
 def files(certificate: Certificate) -> tuple[str, str, str]:

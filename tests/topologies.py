@@ -75,6 +75,15 @@ def tls_program() -> str:
     return found
 
 
+def two_certificates(folder: Path) -> tuple[Certificate, Certificate]:
+    """Return one certificate to use and one to replace it; skip the test without openssl."""
+    tls_program()
+    folders = folder / "used", folder / "next"
+    for each in folders:
+        each.mkdir()
+    return Certificate(folders[0]), Certificate(folders[1])
+
+
 def count_contexts(monkeypatch: pytest.MonkeyPatch) -> list[ssl.SSLContext]:
     """Return a list to which every context that reads the machine's authorities is added."""
     made: list[ssl.SSLContext] = []

@@ -16,6 +16,7 @@ import urllib3
 
 from examples.shop.admin import Admin, Refused, ReleaseStatus
 from examples.shop.processes import Processes, free_port
+from tests.child_processes import runs
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +196,7 @@ class Deployment:
         below = [each for each, command in descendants(pid) if "tidegate_server" in command]
         assert below
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not any(is_running(each) for each in below), "its processes end")
+        until(lambda: not any(runs(each) for each in below), "its processes end")
 
     def close(self) -> None:
         self.callers.stop()
@@ -208,12 +209,6 @@ def tidegate_counts(release: ReleaseStatus) -> Counts:
         "off": (release.control.outcomes, release.control.errors),
         "on": (release.treatment.outcomes, release.treatment.errors),
     }
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process exists and has not ended."""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return found.stdout.strip()[:1] not in ("", "Z")
 
 
 def descendants(root: int) -> list[tuple[int, str]]:

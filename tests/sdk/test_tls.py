@@ -14,18 +14,14 @@ import pytest
 from tidegate.errors import Unreachable
 from tidegate.transport import Transport
 
-from tests.topologies import Certificate, tls_program
+from tests.topologies import Certificate, two_certificates
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> tuple[Certificate, Certificate]:
-    tls_program()  # skips without openssl
-    folders = tmp_path / "used", tmp_path / "next"
-    for each in folders:
-        each.mkdir()
-    return Certificate(folders[0]), Certificate(folders[1])
+    return two_certificates(tmp_path)
 
 
 @contextmanager
