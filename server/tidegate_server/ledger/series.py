@@ -253,4 +253,4 @@ def _arm_counts(counts: Counts) -> ArmCounts:
 
 
 def _rounded(number: float) -> float:
-    return round(number, 4)
+    return round(number, 6)
