@@ -53,6 +53,8 @@ def network_cause(error: BaseException, host: str, port: int) -> str:
         return f"{place} does not speak HTTP: the address may have to begin with https://"
     if any(isinstance(each, zlib.error) for each in chain):
         return "the response is damaged"
+    if any(isinstance(each, http.client.IncompleteRead) for each in chain):
+        return f"the connection to {place} was cut in the middle of a response"
     return f"the connection to {place} was lost ({type(chain[-1]).__name__})"
 
 

@@ -276,6 +276,14 @@ def test_an_unexpected_response_to_a_snapshot_request_is_unreachable(
         Transport(proxy.url, environment.token).snapshot(None)
 
 
+def test_a_stream_that_is_cut_says_so(proxy: Proxy, environment: Environment) -> None:
+    events = Transport(proxy.url, environment.token).events(None)
+    assert next(events).name == "snapshot"
+    proxy.switch_to(bad_proxy.refuse)
+    with pytest.raises(Unreachable, match=r"was cut in the middle of a response$"):
+        list(events)
+
+
 @pytest.mark.parametrize(
     ("retry_after", "wait"),
     [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("-1", 0.0), ("", 0.0)],
