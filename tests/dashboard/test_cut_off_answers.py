@@ -97,7 +97,7 @@ def test_a_preview_that_got_no_answer_says_nothing_about_what_is_typed_now(at: V
     expect(shown).to_contain_text("Nobody was seen in the last hour")
     page.route("**/flags/checkout/rules", lambda route: route.abort())
     page.get_by_label("Everyone else: percent for off").fill("7")
-    expect(shown).to_have_text("The server does not answer, so this is not known now.")
+    expect(shown).to_have_text("The server does not answer.")
 
 
 def test_a_search_that_got_no_answer_says_so(at: Visit) -> None:
@@ -107,6 +107,16 @@ def test_a_search_that_got_no_answer_says_so(at: Visit) -> None:
     expect(page.get_by_role("link", name="New flag…")).to_be_visible()
     page.route("**/search?**", lambda route: route.fulfill(status=503))
     page.keyboard.type("kill")
-    expect(
-        page.get_by_text("The server does not answer. Press Enter to ask again.")
-    ).to_be_visible()
+    expect(page.get_by_text("The server does not answer.")).to_be_visible()
+
+
+def test_whose_session_has_ended_is_told_so_and_not_that_the_server_is_away(at: Visit) -> None:
+    page = at.page
+    at.go(f"{PLACE}/flags/checkout/rules")
+    page.context.clear_cookies()
+    page.get_by_label("Everyone else: percent for on").fill("30")
+    expect(page.locator("[data-sides]")).to_have_text("Your session has ended.")
+    page.keyboard.press("Control+k")
+    expect(page.locator("[data-results]")).to_have_text("Your session has ended.")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()

@@ -1,5 +1,7 @@
 // What every page needs: the reader's time zone, the palette, keys, copy buttons, toasts.
 
+import { askedPart } from "./asked_part.js";
+
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && !document.cookie.includes(`tidegate-zone=${zone}`)) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
@@ -36,20 +38,8 @@ let asked = 0;
 async function search(text) {
   const mine = ++asked;
   const form = palette.querySelector("form");
-  let found = "";
-  try {
-    const answer = await fetch(`${form.action}?part=1&q=${encodeURIComponent(text)}`, {
-      headers: { Accept: "text/html" },
-    });
-    if (answer.ok) found = await answer.text();
-  } catch {
-    // Said below.
-  }
-  if (mine !== asked) return;
-  const results = palette.querySelector("[data-results]");
-  // Enter asks for a page of results, which the browser says more about.
-  if (!found) return results.replaceChildren("The server does not answer. Press Enter to ask again.");
-  results.replaceChildren(...new DOMParser().parseFromString(found, "text/html").body.childNodes);
+  const part = await askedPart(`${form.action}?part=1&q=${encodeURIComponent(text)}`);
+  if (mine === asked) palette.querySelector("[data-results]").replaceChildren(...part);
 }
 
 if (palette) {

@@ -1,5 +1,7 @@
 // Shows who would change sides, 300 ms after typing ends; the form's button asks the same.
 
+import { askedPart } from "./asked_part.js";
+
 const WAIT_MS = 300;
 
 for (const form of document.querySelectorAll("form[data-sides-form]")) {
@@ -12,17 +14,9 @@ for (const form of document.querySelectorAll("form[data-sides-form]")) {
     const body = new URLSearchParams(new FormData(form));
     body.set("do", "preview");
     body.set("part", "sides");
-    let text = "";
-    try {
-      const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
-      if (answer.ok && !answer.redirected) text = await answer.text();
-    } catch {
-      // Said below.
-    }
-    if (mine !== asked) return;
-    // What it says now is about what was typed before.
-    if (!text) return place.replaceChildren("The server does not answer, so this is not known now.");
-    place.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
+    const part = await askedPart(form.action, { method: "POST", body });
+    // What it says now is about what was typed before, so it goes away in any case.
+    if (mine === asked) place.replaceChildren(...part);
   };
 
   form.addEventListener("input", () => {
