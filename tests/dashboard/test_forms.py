@@ -239,6 +239,18 @@ def test_a_form_with_more_fields_than_a_page_has_is_refused(
             assert sent.status_code != 413
 
 
+def test_a_flag_of_many_rules_and_variants_can_be_edited(
+    checkout: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of up to 500 rules has a weight for each of up to 100 variants."""
+    monkeypatch.setattr(routes, "MOST_FIELDS", 10)
+    weights = {f"rule-{rule}-serve-v{variant}": "" for rule in range(5) for variant in range(10)}
+    sent = checkout.call(
+        "POST", f"{PLACE}/flags/checkout/rules", data={**weights, "do": "add-rule"}
+    )
+    assert sent.status_code == 200
+
+
 @pytest.mark.parametrize(("page", "field"), [("edit", "metadata"), ("playground", "attributes")])
 def test_lines_that_are_too_long_are_refused(checkout: Caller, page: str, field: str) -> None:
     lines = "\n".join(f"a{number}: b" for number in range(10_000))

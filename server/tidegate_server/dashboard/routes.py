@@ -31,13 +31,18 @@ from tidegate_server.dashboard.pages.kills import not_heard_from
 from tidegate_server.dashboard.pages.sign_in import sign_in_again
 from tidegate_server.dashboard.policy_sentences import milliseconds
 from tidegate_server.dashboard.release_sentences import open_to
+from tidegate_server.dashboard.rule_forms import SERVE
 from tidegate_server.dashboard.shortcuts import SHORTCUTS
 from tidegate_server.errors import TidegateError
 from tidegate_server.web import problem_documents
 
 FORM = "application/x-www-form-urlencoded"
+WEIGHT = f"-{SERVE}".encode()
+"""What is in the name of the field of a weight."""
+
 MOST_FIELDS = 10_000
-"""How many fields a form may have. One of 500 rules, the most that a flag may have, has 5,000."""
+"""How many fields a form may have. One of 500 rules, the most that a flag may have, has 5,000,
+besides the weights of its variants: these are not counted, as they add no lines to a page."""
 
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -53,7 +58,10 @@ def refuse_endless_forms() -> None:
     Raises:
         RequestEntityTooLarge: it has too many.
     """
-    if request.mimetype == FORM and request.get_data(cache=True).count(b"&") >= MOST_FIELDS:
+    if request.mimetype != FORM:
+        return
+    names = (each.partition(b"=")[0] for each in request.get_data(cache=True).split(b"&"))
+    if sum(WEIGHT not in name for name in names) > MOST_FIELDS:
         raise RequestEntityTooLarge(f"A form may have at most {MOST_FIELDS:,} fields.")
 
 
