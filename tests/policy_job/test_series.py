@@ -36,9 +36,9 @@ def test_an_ended_release_has_a_series_that_agrees_with_its_ledger(
     assert [each.action for each in series] == [each.decision.action for each in ledger]
     for each, entry in zip(series, ledger, strict=True):
         (numbers,), (check,) = each.checks, entry.decision.checks
-        assert numbers.log_evidence == round(check.log_evidence, 4)
+        assert numbers.log_evidence == round(check.log_evidence, 6)
         compared = each.stage < 3
-        assert numbers.log_advance == (round(check.log_advance, 4) if compared else None)
+        assert numbers.log_advance == (round(check.log_advance, 6) if compared else None)
         assert (numbers.advance_at is not None) == compared
         assert numbers.rollback_at == check.rollback_at
     found = points(series, 10, deployment.release().started_ms)
