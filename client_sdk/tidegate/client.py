@@ -495,11 +495,13 @@ class Client:
             if evaluation.exposures:
                 operation = current_operation()
                 exposure = evaluation.exposure
+                # The same exposure of the same user is noted already.
                 if (
                     operation is None
                     or exposure is None
                     or operation.noted is not exposure
-                    or operation.context is not context
+                    or operation.context is None
+                    or operation.context.targeting_key != context.targeting_key
                 ):
                     self._count_exposures(evaluation, operation, context)
         except Exception:

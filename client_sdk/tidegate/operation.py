@@ -237,7 +237,10 @@ class Operation:
 
     def note(self, exposure: Exposure, context: Context) -> bool:
         """Remember an exposure; return False if ``expose`` must, after the end or for others."""
-        if context is not self.context or self.ended:
+        own = self.context
+        if context is not own and (own is None or not _same_user(own, context)):
+            return False
+        if self.ended:
             return False
         if self.noted is None and self.several is None:
             self.hashed = None
@@ -434,6 +437,12 @@ def _key(context: Context | None) -> str | None:
     """Return the targeting key; None without one, whatever the application gave as a context."""
     key = getattr(context, "targeting_key", None)
     return key if isinstance(key, str) else None
+
+
+def _same_user(one: Context, other: Context) -> bool:
+    """Return whether two contexts have the same targeting key, as those of OpenFeature often do."""
+    key = _key(one)
+    return key is not None and key == _key(other)
 
 
 def _place_of(error: Exception) -> str:

@@ -427,6 +427,19 @@ def test_an_operation_that_evaluates_for_several_users_counts_each_of_them(
     assert failing(client) == {user_hash(name) for name in ("ann", "bob", "carla")}
 
 
+def test_a_context_with_the_operations_key_is_no_other_user(client: Client) -> None:
+    """OpenFeature's client makes a context for each evaluation."""
+    with client.operation(ANN) as operation:
+        for plan in ("free", "pro"):
+            client.boolean_details("checkout", False, Context("ann", plan=plan))
+            evaluate(client, Context("ann", plan=plan))
+            client._evaluate_boolean("checkout", Context("ann", plan=plan))
+        evaluate(client)
+        assert operation.users == {}
+        operation.fail()
+    assert counted(client) == counts(1, 1, 1, failing=1)
+
+
 def test_each_user_counts_in_the_own_arm() -> None:
     client = Client.offline(a_snapshot(a_flag("a", release=a_release((50, [])))))
     users = [Context(f"u{number}") for number in range(40)]
