@@ -150,9 +150,10 @@ class ReportThread:
             self._warn_once(rejected.kind, rejected.reason or "it gives no reason")
             return False
         except Unreachable as error:
-            self.problem = error.kind
             if isinstance(error, Refused):
                 self._warn_once(error.kind)  # such as a proxy that lets only the flags through
+            else:
+                self.problem = error.kind
             return False
         except Exception as error:
             self.problem = f"an unexpected {type(error).__name__}"
