@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from flask import Flask
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.dashboard.visits import DESK, SMALL_PHONE, Visit, visit
+from tests.dashboard.visits import SMALL_PHONE, Visit
 from tests.http_calls import PRODUCTION, Caller
-from tests.people import join
 
-ADA = "ada@example.com"
 PLACE = "/p/default/e/production"
 RELEASE = {"flag": "checkout", "treatment": "on", "policy": "careful"}
 
@@ -20,14 +15,6 @@ NO_FOCUS_BY_MOUSE = "addEventListener('mousedown', (event) => event.preventDefau
 """In Safari a link, a button or a summary that is pressed gets no focus."""
 
 FIELDS = ":is(input, select, textarea):not(:is([type=hidden], [type=checkbox], [type=radio]))"
-
-
-@pytest.fixture
-def at(chromium: Browser, port: int, checkout: Caller, app: Flask) -> Iterator[Visit]:
-    join(app, checkout, ADA, {"role": "admin"})
-    with visit(chromium, port, DESK) as opened:
-        opened.sign_in(ADA)
-        yield opened
 
 
 def test_a_page_that_is_seen_again_asks_at_once(at: Visit, checkout: Caller) -> None:

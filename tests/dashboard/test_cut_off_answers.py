@@ -5,26 +5,11 @@ HTTP/1.0 and some proxies do not tell the end of an answer from a broken connect
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from flask import Flask
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.dashboard.test_pages import PLACE
-from tests.dashboard.visits import DESK, Visit, visit
+from tests.dashboard.visits import Visit
 from tests.http_calls import PRODUCTION, Caller
-from tests.people import join
-
-ADA = "ada@example.com"
-
-
-@pytest.fixture
-def at(chromium: Browser, port: int, checkout: Caller, app: Flask) -> Iterator[Visit]:
-    join(app, checkout, ADA, {"role": "admin"})
-    with visit(chromium, port, DESK) as opened:
-        opened.sign_in(ADA)
-        yield opened
 
 
 class CutOff:
